@@ -1,0 +1,3 @@
+//! The `kessen` command.
+
+fn main() {}

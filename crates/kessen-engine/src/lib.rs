@@ -1,0 +1,1 @@
+//! The engine stage of Kessen.

@@ -1,0 +1,1 @@
+//! The formats stage of Kessen.

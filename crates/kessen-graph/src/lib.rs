@@ -1,0 +1,1 @@
+//! The graph stage of Kessen.

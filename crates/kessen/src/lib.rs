@@ -1,0 +1,1 @@
+//! Neural networks whose wiring is a value.
