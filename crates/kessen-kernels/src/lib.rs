@@ -1,1 +1,12 @@
-//! The kernels stage of Kessen.
+//! The kernels of Kessen: numbers in, numbers out.
+//!
+//! Every function takes slices and a small descriptor; what it needs as working memory is stated by its
+//! `*_scratch` twin, and nothing in here allocates while it computes. The instruction set is chosen once
+//! ([`isa`]), work is shared by a fixed pool of threads ([`threads`]), and results are the same bits for any
+//! number of threads.
+
+mod error;
+pub mod isa;
+pub mod threads;
+
+pub use error::Error;

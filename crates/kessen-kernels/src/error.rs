@@ -1,0 +1,35 @@
+//! The crate's one error type.
+
+/// What can be wrong with the environment the kernels are asked to run in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// `KESSEN_ISA` names no instruction set.
+    #[error("KESSEN_ISA={found:?} is no instruction set{hint}; this CPU has: {available}")]
+    UnknownIsa {
+        /// The value found.
+        found: String,
+        /// "; did you mean …?", or empty.
+        hint: String,
+        /// The names this CPU can run.
+        available: String,
+    },
+    /// `KESSEN_ISA` names an instruction set that this CPU lacks.
+    #[error(
+        "KESSEN_ISA={found} is not available on this CPU, which has: {available}; \
+         choose one of these or unset KESSEN_ISA"
+    )]
+    MissingIsa {
+        /// The name found.
+        found: String,
+        /// The names this CPU can run.
+        available: String,
+    },
+    /// `KESSEN_THREADS` is no usable number of threads.
+    #[error("KESSEN_THREADS={found:?} is not a number from 1 to {max}; correct it or unset KESSEN_THREADS")]
+    BadThreadCount {
+        /// The value found.
+        found: String,
+        /// The largest number allowed.
+        max: usize,
+    },
+}
