@@ -1,0 +1,165 @@
+//! What a backend has to offer: the whole contract on one screen.
+
+use kessen_graph::{Bindings, Graph, ParamId};
+use kessen_tensor::{DType, Tensor};
+
+use crate::Result;
+
+/// What the plan is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Parameters stay as they are between writes: they may be folded and packed ahead of time.
+    Inference,
+    /// Parameters change with every run.
+    Training,
+}
+
+/// How to compile.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CompileOptions {
+    /// What the plan is for.
+    pub mode: Mode,
+    /// Name of a scalar output that must be finite; where it is not, the run stops before the graph's updates and
+    /// no parameter changes.
+    pub guard: Option<String>,
+    /// Bytes that values and scratch may take.
+    pub memory_limit: Option<usize>,
+}
+
+impl CompileOptions {
+    /// For inference.
+    pub fn inference() -> Self {
+        Self { mode: Mode::Inference, guard: None, memory_limit: None }
+    }
+
+    /// For training steps whose output `guard` must stay finite.
+    pub fn training(guard: &str) -> Self {
+        Self { mode: Mode::Training, guard: Some(guard.to_owned()), memory_limit: None }
+    }
+}
+
+/// What random numbers are keyed by, besides the node that draws them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Clock {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Step within the run.
+    pub step: u64,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything was computed, updates included.
+    Done,
+    /// The guarded output is not finite; parameters are as before the run.
+    NonFinite,
+}
+
+/// Row-major numbers that go in or come out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Data<'a> {
+    /// Single precision.
+    F32(&'a [f32]),
+    /// Double precision: what the reference backend computes with.
+    F64(&'a [f64]),
+    /// Labels and token ids.
+    I64(&'a [i64]),
+}
+
+impl Data<'_> {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F32(d) => d.len(),
+            Self::F64(d) => d.len(),
+            Self::I64(d) => d.len(),
+        }
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        match self {
+            Self::F32(_) => DType::F32,
+            Self::F64(_) => DType::F64,
+            Self::I64(_) => DType::I64,
+        }
+    }
+
+    /// Element `i` as `f64`.
+    pub fn at(&self, i: usize) -> f64 {
+        match self {
+            Self::F32(d) => f64::from(d[i]),
+            Self::F64(d) => d[i],
+            Self::I64(d) => d[i] as f64,
+        }
+    }
+}
+
+/// A device, or a way to compute.
+pub trait Backend: Send + Sync {
+    /// Name on the command line.
+    fn name(&self) -> &'static str;
+
+    /// Compiles `graph` for the shapes that `bindings` gives its named dimensions. Parameters are zero until they
+    /// are written.
+    ///
+    /// # Errors
+    /// Unbound dimensions, operators the backend lacks, too little memory.
+    fn compile(
+        &self,
+        graph: &Graph,
+        bindings: &Bindings,
+        options: &CompileOptions,
+    ) -> Result<Box<dyn Executable>>;
+}
+
+/// A compiled graph with its memory. Inputs, outputs and parameters are counted as in the graph.
+pub trait Executable: Send {
+    /// Copies data into input `input`.
+    ///
+    /// # Errors
+    /// A length or element type other than the plan's.
+    fn write_input(&mut self, input: usize, data: Data<'_>) -> Result<()>;
+
+    /// Computes everything. Allocates nothing once it has run.
+    ///
+    /// # Errors
+    /// Indices out of range in the data.
+    fn run(&mut self, clock: Clock) -> Result<Outcome>;
+
+    /// Output `output` of the last run, row-major.
+    fn output(&self, output: usize) -> Data<'_>;
+
+    /// Shape of output `output`.
+    fn output_shape(&self, output: usize) -> &[usize];
+
+    /// Writes a parameter from PyTorch's layout.
+    ///
+    /// # Errors
+    /// A shape or element type other than the parameter's.
+    fn write_param(&mut self, param: ParamId, value: &Tensor) -> Result<()>;
+
+    /// Reads a parameter in PyTorch's layout, as f32.
+    ///
+    /// # Errors
+    /// None in a plan that is consistent.
+    fn read_param(&self, param: ParamId) -> Result<Tensor>;
+
+    /// Runs again without updates and returns the path of the first node with a result that is not finite.
+    ///
+    /// # Errors
+    /// As [`Executable::run`].
+    fn first_non_finite(&mut self, clock: Clock) -> Result<Option<String>>;
+
+    /// Bytes of values and scratch, parameters excluded.
+    fn memory(&self) -> usize;
+
+    /// The plan as text: steps, kernels, layouts, costs.
+    fn describe(&self) -> String;
+}

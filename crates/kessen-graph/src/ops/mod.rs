@@ -1,0 +1,90 @@
+//! The vocabulary of operators: one file each.
+//!
+//! A file holds all that is known of its operator: the formula with its source, the attributes, the shape rule, the
+//! cost, the receptive field, the gradient rule, the ONNX names, and the builder methods of the layers that use it.
+//! Adding an operator is one file here and one line in the list below; the compiler then lists the kernels that are
+//! still owed.
+
+use crate::attribute::Attributes;
+use crate::op::{Custom, Operator};
+use crate::{Error, Result, nearest};
+
+pub mod binary;
+pub mod conv;
+pub mod linear;
+pub mod reduce;
+pub mod reshape;
+pub mod unary;
+
+macro_rules! operators {
+    ($($module:ident :: $name:ident),* $(,)?) => {
+        /// One operator with its attributes.
+        #[derive(Debug, Clone, PartialEq)]
+        #[allow(missing_docs, reason = "each variant is documented at its struct")]
+        pub enum Op {
+            $($name($module::$name),)*
+            /// An operator written outside this crate.
+            Custom(Custom),
+        }
+
+        impl Op {
+            /// What the operator says of itself.
+            pub fn operator(&self) -> &dyn Operator {
+                match self {
+                    $(Self::$name(op) => op,)*
+                    Self::Custom(op) => op,
+                }
+            }
+
+            /// The operator's attributes, to set them.
+            pub fn attributes_mut(&mut self) -> &mut dyn Attributes {
+                match self {
+                    $(Self::$name(op) => op,)*
+                    Self::Custom(op) => op,
+                }
+            }
+
+            /// Every built-in operator with its default attributes.
+            pub fn all() -> Vec<Self> {
+                vec![$(Self::$name(Default::default())),*]
+            }
+        }
+
+        $(impl From<$module::$name> for Op {
+            fn from(op: $module::$name) -> Self { Self::$name(op) }
+        })*
+    };
+}
+
+operators! {
+    binary::Binary,
+    conv::Conv,
+    conv::ConvGradInput,
+    conv::ConvGradWeight,
+    linear::Linear,
+    linear::MatMul,
+    reduce::Reduce,
+    reduce::SumTo,
+    reshape::Reshape,
+    reshape::Broadcast,
+    unary::Unary,
+    unary::UnaryGrad,
+}
+
+impl Op {
+    /// The built-in operator of that name, with its default attributes.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], with the nearest name.
+    pub fn by_name(name: &str) -> Result<Self> {
+        let mut all = Self::all();
+        match all.iter().position(|op| op.operator().name() == name) {
+            Some(at) => Ok(all.swap_remove(at)),
+            None => Err(Error::Unknown {
+                kind: "operator",
+                name: name.to_owned(),
+                nearest: nearest(name, all.iter().map(|op| op.operator().name())),
+            }),
+        }
+    }
+}
