@@ -1,1 +1,39 @@
-//! The view stage of Kessen.
+//! Pictures of networks and of their training: charts, image sheets, architecture drawings and
+//! self-contained HTML reports.
+//!
+//! Everything here takes plain data (points, matrices, pixels, tables) and returns a [`Picture`]: SVG text that
+//! can also be rendered to PNG, from the very same SVG, with the embedded font. No system font, no display and no
+//! network is needed, and the same input gives the same bytes.
+//!
+//! ```
+//! use kessen_view::XyChart;
+//!
+//! let picture = XyChart::new("Training")
+//!     .x_label("epoch")
+//!     .y_label("loss")
+//!     .line("train", [(1.0, 0.9), (2.0, 0.5), (3.0, 0.3)])
+//!     .line("validation", [(1.0, 0.8), (2.0, 0.6), (3.0, 0.5)])
+//!     .picture();
+//! assert!(picture.to_svg().starts_with("<svg"));
+//! ```
+//!
+//! The SVG is written here and not by a charting crate: the pictures are few, have to share one style with the
+//! architecture drawings, and have to follow the page's light or dark theme through CSS classes, which none of
+//! the charting crates offers.
+
+mod chart;
+mod error;
+mod file;
+mod font;
+mod image;
+mod picture;
+mod scale;
+mod spread;
+mod style;
+
+pub use chart::{
+    Axis, BarChart, ColourMap, Confusion, HeatMap, ImageGrid, Mark, Panels, Scale, Series, Tile, XyChart,
+};
+pub use error::{Error, Result};
+pub use image::Image;
+pub use picture::Picture;

@@ -1,0 +1,139 @@
+//! Draws one picture of every kind into a folder, as SVG and PNG:
+//! `cargo run -p kessen-view --example gallery -- FOLDER`.
+
+use kessen_view::{
+    Axis, BarChart, ColourMap, Confusion, HeatMap, Image, ImageGrid, Mark, Panels, Picture, Result, Scale,
+    Series, Tile, XyChart,
+};
+use std::path::PathBuf;
+
+fn main() -> Result<()> {
+    let folder = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "gallery".into()));
+    let made = std::fs::create_dir_all(&folder);
+    made.map_err(|source| kessen_view::Error::Write { path: folder.clone(), source })?;
+    let pictures = [
+        ("curves", curves()),
+        ("scatter", scatter()),
+        ("log", log()),
+        ("bars", bars()),
+        ("lying_bars", lying_bars()),
+        ("confusion", confusion()?),
+        ("heat", heat()?),
+        ("digits", digits()?),
+        ("filters", filters()?),
+        ("panels", panels()),
+    ];
+    for (name, picture) in pictures {
+        picture.save(folder.join(name).with_extension("svg"))?;
+        picture.save(folder.join(name).with_extension("png"))?;
+    }
+    Ok(())
+}
+
+/// A repeatable stand-in for noise, in [0, 1).
+fn noise(k: usize) -> f64 {
+    let bits = (k as u64).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((bits ^ (bits >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 11) as f64 / (1u64 << 53) as f64
+}
+
+fn curves() -> Picture {
+    let curve = |rate: f64, floor: f64, salt: usize| {
+        (1..=30).map(move |k| (k as f64, floor + 2.2 * (-rate * k as f64).exp() + 0.04 * noise(k + salt)))
+    };
+    XyChart::new("Cross-entropy")
+        .x(Axis::new("epoch").whole())
+        .y(Axis::new("loss").include(0.0))
+        .line("train", curve(0.2, 0.03, 0))
+        .line("validation", curve(0.22, 0.12, 100))
+        .line("validation, no dropout", curve(0.3, 0.16, 200))
+        .picture()
+}
+
+fn scatter() -> Picture {
+    let cloud = |x: f64, y: f64, salt: usize| {
+        (0..60).map(move |k| (x + noise(k + salt) + noise(k + salt + 500), y + noise(k + salt + 1000) * 1.4))
+    };
+    XyChart::new("Iris: petals")
+        .x_label("length in cm")
+        .y_label("width in cm")
+        .points("setosa", cloud(1.0, 0.2, 0))
+        .points("versicolor", cloud(3.5, 1.2, 60))
+        .points("virginica", cloud(4.8, 1.9, 120))
+        .picture()
+}
+
+fn log() -> Picture {
+    let units = || (0..10).map(|k| f64::from(1 << k));
+    XyChart::new("Error of the best network found")
+        .x(Axis::new("hidden units").scale(Scale::Log2))
+        .y(Axis::new("error").scale(Scale::Log10))
+        .series(Series::new("worst", Mark::LinePoints, units().map(|u| (u, 0.5 * u.powf(-1.4)))))
+        .series(Series::new("RMS", Mark::LinePoints, units().map(|u| (u, 0.2 * u.powf(-1.7)))))
+        .rule(0.02, "bound 0.02")
+        .picture()
+}
+
+fn bars() -> Picture {
+    BarChart::new("ILSVRC top-5 error", ["2011", "2012", "2013", "2014", "2015", "2016", "2017"])
+        .value_label("error in %")
+        .series("", [25.8, 16.4, 11.7, 6.7, 3.57, 2.99, 2.25])
+        .picture()
+}
+
+fn lying_bars() -> Picture {
+    BarChart::new(
+        "Samples per second",
+        ["LeNet, batch 64", "AlexNet", "ResNet-34 with batch normalisation", "VGG-16"],
+    )
+    .value_label("samples/s")
+    .series("1 thread", [41_200.0, 61.0, 22.5, 6.1])
+    .series("2 threads", [78_000.0, 118.0, 43.0, 11.9])
+    .picture()
+}
+
+fn confusion() -> Result<Picture> {
+    let mut counts: Vec<u64> =
+        (0..100).map(|k| u64::from(noise(k) > 0.85) * (1 + (noise(k + 7) * 4.0) as u64)).collect();
+    counts.iter_mut().step_by(11).enumerate().for_each(|(k, c)| *c = 170 + k as u64);
+    Ok(Confusion::new((0..10).map(|k| k.to_string()), &counts)?.picture())
+}
+
+fn heat() -> Result<Picture> {
+    let words = ["I", "swam", "across", "the", "river", "to", "the", "other", "bank"];
+    let map = HeatMap::new("Weights", words, words, (0..81).map(|k| noise(k) * 2.0 - 1.0))?;
+    Ok(map.colours(ColourMap::Diverging).labels("to", "from").picture())
+}
+
+fn digits() -> Result<Picture> {
+    let mut tiles = Vec::new();
+    for k in 0..14 {
+        let pixel = |p: usize| {
+            let (x, y) = ((p % 8) as f64 - 3.5, (p / 8) as f64 - 3.5);
+            (1.0 - ((x * x + y * y).sqrt() - 1.5 - noise(k) * 1.5).abs() + 0.3 * noise(p + k)) as f32
+        };
+        let image = Image::grey(8, 8, &(0..64).map(pixel).collect::<Vec<_>>(), 0.0, 1.0)?;
+        let predicted = if noise(k) < 0.7 { "0".to_owned() } else { (k % 10).to_string() };
+        tiles.push(Tile::judged(image, "0", &predicted).note(format!("{:.0} %", 100.0 * noise(k + 30))));
+    }
+    Ok(ImageGrid::new("Least certain answers", tiles).picture())
+}
+
+fn filters() -> Result<Picture> {
+    let mut tiles = Vec::new();
+    for k in 0..32 {
+        let (a, f) = (noise(k) * 3.15, 0.4 + noise(k + 90));
+        let value = |p: usize| {
+            ((((p % 11) as f64 - 5.0) * a.cos() + ((p / 11) as f64 - 5.0) * a.sin()) * f).sin() as f32
+        };
+        tiles.push(Tile::new(Image::signed(11, 11, &(0..121).map(value).collect::<Vec<_>>(), None)?));
+    }
+    Ok(ImageGrid::new("First layer: 32 filters of 11×11", tiles).side(80.0).picture())
+}
+
+fn panels() -> Picture {
+    let panel = |k: usize| {
+        let wave = (0..200).map(move |x| (x as f64 / 100.0, (x as f64 / 30.0 * (1 + k) as f64).sin()));
+        XyChart::new(format!("frequency {}", k + 1)).size(380.0, 260.0).line("", wave).picture()
+    };
+    (0..6).map(panel).fold(Panels::new("Small multiples", 3).sides(["low", "high"]), Panels::panel).picture()
+}
