@@ -1,6 +1,6 @@
 //! The crate's one error type.
 
-/// What can be wrong with the environment the kernels are asked to run in.
+/// What can be wrong with the environment the kernels are asked to run in, or with what they are asked to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// `KESSEN_ISA` names no instruction set.
@@ -32,4 +32,7 @@ pub enum Error {
         /// The largest number allowed.
         max: usize,
     },
+    /// A descriptor that no kernel can carry out; the text says what was found, what is allowed and what to do.
+    #[error("{0}")]
+    Descriptor(String),
 }

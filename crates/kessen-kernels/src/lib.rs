@@ -5,8 +5,13 @@
 //! ([`isa`]), work is shared by a fixed pool of threads ([`threads`]), and results are the same bits for any
 //! number of threads.
 
+pub mod elementwise;
 mod error;
 pub mod isa;
+mod math;
+mod simd;
+#[cfg(test)]
+mod testing;
 pub mod threads;
 
 pub use error::Error;
