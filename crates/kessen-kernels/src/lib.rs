@@ -5,10 +5,12 @@
 //! ([`isa`]), work is shared by a fixed pool of threads ([`threads`]), and results are the same bits for any
 //! number of threads.
 
+pub mod dropout;
 pub mod elementwise;
 mod error;
 pub mod isa;
 mod math;
+pub mod reduce;
 mod simd;
 #[cfg(test)]
 mod testing;

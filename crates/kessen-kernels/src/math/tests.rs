@@ -54,7 +54,7 @@ fn sweep(isa: Isa, f: Apply, low: f32, high: f32, check: impl Fn(f64, f64) -> f6
         f(isa, &x, &mut y);
         for (&x, &y) in x.iter().zip(&y) {
             let error = check(f64::from(x), f64::from(y));
-            if !(error <= worst.0) {
+            if error.is_nan() || error > worst.0 {
                 worst = (error, x);
             }
         }

@@ -157,10 +157,6 @@ impl<const FMA: bool> Int for I<FMA> {
     type F = F<FMA>;
     type M = M;
     #[inline(always)]
-    fn store(self, y: &mut [i32; LANES]) {
-        *y = self.0;
-    }
-    #[inline(always)]
     fn shl<const N: i32>(self) -> Self {
         I(self.0.map(|x| x << N))
     }
@@ -180,10 +176,6 @@ impl<const FMA: bool> Int for I<FMA> {
     #[inline(always)]
     fn eq(self, b: Self) -> M {
         M(from_fn(|i| -((self.0[i] == b.0[i]) as i32)))
-    }
-    #[inline(always)]
-    fn select(self, m: M, other: Self) -> Self {
-        I(from_fn(|i| if m.0[i] != 0 { self.0[i] } else { other.0[i] }))
     }
     #[inline(always)]
     fn to_float(self) -> F<FMA> {

@@ -134,19 +134,11 @@ impl Int for I {
     type F = F;
     type M = M;
     methods! {
-        fn store(self, y: &mut [i32; LANES]) {{
-            _mm256_storeu_si256(y.as_mut_ptr().cast(), self.0);
-            _mm256_storeu_si256(y.as_mut_ptr().add(8).cast(), self.1)
-        }}
         fn eq(self, b: Self) -> M {
             M(_mm256_castsi256_ps(_mm256_cmpeq_epi32(self.0, b.0)), _mm256_castsi256_ps(_mm256_cmpeq_epi32(self.1, b.1)))
         }
         fn to_float(self) -> F { F(_mm256_cvtepi32_ps(self.0), _mm256_cvtepi32_ps(self.1)) }
         fn as_float(self) -> F { F(_mm256_castsi256_ps(self.0), _mm256_castsi256_ps(self.1)) }
-    }
-    #[inline(always)]
-    fn select(self, m: M, other: Self) -> Self {
-        self.as_float().select(m, other.as_float()).bits()
     }
     #[inline(always)]
     fn shl<const N: i32>(self) -> Self {

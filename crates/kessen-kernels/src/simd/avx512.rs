@@ -109,9 +109,7 @@ impl Int for I {
     type F = F;
     type M = M;
     methods! {
-        fn store(self, y: &mut [i32; LANES]) { _mm512_storeu_si512(y.as_mut_ptr().cast(), self.0) }
         fn eq(self, b: Self) -> M { M(_mm512_cmpeq_epi32_mask(self.0, b.0)) }
-        fn select(self, m: M, other: Self) -> Self { I(_mm512_mask_blend_epi32(m.0, other.0, self.0)) }
         fn to_float(self) -> F { F(_mm512_cvtepi32_ps(self.0)) }
         fn as_float(self) -> F { F(_mm512_castsi512_ps(self.0)) }
     }

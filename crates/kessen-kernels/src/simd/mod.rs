@@ -129,8 +129,6 @@ pub(crate) trait Int:
     type F;
     /// The mask of the same set.
     type M: Mask;
-    /// Writes sixteen elements.
-    fn store(self, y: &mut [i32; LANES]);
     /// Shift left by `N` bits.
     fn shl<const N: i32>(self) -> Self;
     /// Shift right by `N` bits, filling with zeros.
@@ -141,19 +139,10 @@ pub(crate) trait Int:
     fn mul_wide(self, c: u32) -> (Self, Self);
     /// `self == b`.
     fn eq(self, b: Self) -> Self::M;
-    /// `mask ? self : other`.
-    fn select(self, mask: Self::M, other: Self) -> Self;
     /// The lanes as floats, rounded to nearest.
     fn to_float(self) -> Self::F;
     /// The bits as floats.
     fn as_float(self) -> Self::F;
-    /// The lanes as an array.
-    #[inline(always)]
-    fn array(self) -> [i32; LANES] {
-        let mut a = [0; LANES];
-        self.store(&mut a);
-        a
-    }
 }
 
 /// Sixteen truth values.

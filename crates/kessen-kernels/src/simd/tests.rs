@@ -59,6 +59,10 @@ fn floats_plain() -> Vec<[f32; 16]> {
     ]
 }
 
+fn int_array<S: Simd>(v: S::I) -> [i32; 16] {
+    v.as_float().array().map(|x| x.to_bits() as i32)
+}
+
 #[inline(always)]
 fn ints_with<S: Simd>(s: S, out: &mut Vec<[i32; 16]>) {
     let a = s.iota().mul_wide(0x9E37_79B9).0;
@@ -66,10 +70,9 @@ fn ints_with<S: Simd>(s: S, out: &mut Vec<[i32; 16]>) {
     let (low, high) = a.mul_wide(0xD251_1F53);
     let list = [a + b, a - b, a & b, a | b, a ^ b, a.shl::<5>(), a.shr::<7>(), a.sar::<9>(), low, high];
     for v in list {
-        out.push(v.array());
+        out.push(int_array::<S>(v));
     }
-    out.push(a.select(s.iota().eq(s.splat_i(3)), b).array());
-    out.push(s.load(&[2.5; 16]).to_int().array());
+    out.push(int_array::<S>(s.load(&[2.5; 16]).to_int()));
 }
 
 fn ints_plain() -> Vec<[i32; 16]> {
@@ -87,7 +90,6 @@ fn ints_plain() -> Vec<[i32; 16]> {
         each(&|a| a >> 9),
         each(&|a| (u64::from(a as u32) * c) as i32),
         each(&|a| ((u64::from(a as u32) * c) >> 32) as i32),
-        std::array::from_fn(|i| if i == 3 { a[i] } else { b }),
         [2; 16],
     ]
 }
@@ -96,7 +98,7 @@ fn ints_plain() -> Vec<[i32; 16]> {
 fn masks_with<S: Simd>(s: S, out: &mut Vec<u16>) {
     let (a, b) = (s.load(&A), s.load(&B));
     let (lt, nan) = (a.lt(b), a.is_nan());
-    for m in [lt, a.le(b), a.eq(b), nan, lt.and(nan), lt.or(nan), lt.not()] {
+    for m in [lt, a.le(b), a.eq(b), nan, lt.and(nan), lt.or(nan), lt.not(), s.iota().eq(s.splat_i(3))] {
         out.push(m.bits());
     }
     assert!(nan.any() && !lt.and(lt.not()).any());
@@ -105,7 +107,7 @@ fn masks_with<S: Simd>(s: S, out: &mut Vec<u16>) {
 fn masks_plain() -> Vec<u16> {
     let bits = |f: fn(f32, f32) -> bool| (0..16).fold(0, |m, i| m | (u16::from(f(A[i], B[i])) << i));
     let (lt, nan) = (bits(|a, b| a < b), bits(|a, _| a.is_nan()));
-    vec![lt, bits(|a, b| a <= b), bits(|a, b| a == b), nan, lt & nan, lt | nan, !lt]
+    vec![lt, bits(|a, b| a <= b), bits(|a, b| a == b), nan, lt & nan, lt | nan, !lt, 8]
 }
 
 #[inline(always)]
