@@ -230,6 +230,8 @@ pub struct Splits {
     pub validation: Dataset,
     /// What the final figures are measured on; empty where the data has none.
     pub test: Dataset,
+    /// What a user should know, such as how many rows were left out.
+    pub notes: Vec<String>,
 }
 
 impl Splits {
@@ -251,7 +253,8 @@ impl Splits {
         }
         let preprocess = train.preprocess().clone();
         let validation = train.subset(&[])?;
-        Ok(Self { name: name.to_owned(), validation, test: test.with_preprocess(preprocess)?, train })
+        let test = test.with_preprocess(preprocess)?;
+        Ok(Self { name: name.to_owned(), train, validation, test, notes: Vec::new() })
     }
 
     /// The same parts, standardised by the mean and standard deviation of the training part.
@@ -274,6 +277,7 @@ impl Splits {
             train: under(self.train)?,
             validation: under(self.validation)?,
             test: under(self.test)?,
+            notes: self.notes,
         })
     }
 

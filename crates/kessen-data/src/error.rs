@@ -36,6 +36,18 @@ pub enum Error {
         /// What to do next.
         hint: String,
     },
+    /// A text that is no function of x, or one without a value where it is needed.
+    #[error("column {column} of `{text}`: found {found}, expected {expected}")]
+    Expression {
+        /// The text.
+        text: String,
+        /// The place in it, in characters from 1.
+        column: usize,
+        /// What stands there.
+        found: String,
+        /// What was expected, with the nearest name where one is misspelt.
+        expected: String,
+    },
     /// A name that does not exist.
     #[error("unknown {what} `{name}`{}; known are {}", near(name, known), list(known))]
     Unknown {
@@ -174,14 +186,15 @@ impl Error {
     }
 }
 
-/// The known name most like `name`, if any is like it at all.
+/// The known name that the fewest edits lead to, if they are few.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = name.to_lowercase();
+    let length = lower.chars().count();
     known
         .into_iter()
-        .map(|k| (strsim::jaro_winkler(&lower, &k.to_lowercase()), k))
-        .filter(|(score, _)| *score > 0.7)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|k| (strsim::damerau_levenshtein(&lower, &k.to_lowercase()), k))
+        .filter(|(edits, _)| *edits < length && *edits <= 1 + length / 3)
+        .min_by_key(|(edits, _)| *edits)
         .map(|(_, k)| k)
 }
 

@@ -20,25 +20,33 @@ mod augment;
 mod batch;
 mod dataset;
 mod error;
+mod expression;
+mod function;
 mod loader;
 mod prefetch;
 mod preprocess;
+mod read;
 mod sets;
 mod source;
+mod table;
 mod warp;
 
 pub use augment::Augment;
 pub use batch::Batch;
 pub use dataset::{Dataset, Splits};
 pub use error::{Error, Place, Result};
+pub use expression::Expression;
+pub use function::{FunctionOptions, function};
 pub use kessen_tensor::{DType, Tensor};
 pub use loader::Loader;
 pub use prefetch::Prefetch;
 pub use preprocess::{Column, Fit, ImageInput, Input, Preprocess, Standardise, Target};
+pub use read::{FolderOptions, Picture, image_folder, parse_idx, read_idx};
 pub use source::{Field, Slot, Source};
+pub use table::{Missing, Table, TableOptions, Task};
 pub use warp::Border;
 
 /// The data sets by name.
 pub mod data {
-    pub use crate::sets::digits;
+    pub use crate::sets::{Entry, Open, builtin, cifar10, digits, find, iris, list, mnist, wine};
 }

@@ -1,9 +1,9 @@
 //! What stands between a raw input and the network, as data that a model file carries.
 
-use kessen_tensor::DType;
+use kessen_tensor::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Field, Result, Slot, Source};
+use crate::{Error, Field, Picture, Result, Slot, Source};
 
 /// How raw inputs become the network's numbers and its numbers become answers.
 ///
@@ -233,6 +233,20 @@ impl Preprocess {
             }
         }
         Some(names)
+    }
+
+    /// The network's input f32 \[1, C, H, W\] for one image file's bytes; `name` stands for the file in messages.
+    ///
+    /// # Errors
+    /// Those of [`Picture::decode`]; [`Error::Mismatch`] where the network takes no images.
+    pub fn image(&self, bytes: &[u8], name: &str) -> Result<Tensor> {
+        let Input::Image(input) = &self.input else {
+            let expected = "an input as in training; this model takes no images";
+            return Err(Error::mismatch(name, "an image", expected));
+        };
+        let mut values = Picture::decode(bytes, name)?.to_values(input);
+        self.standardise.apply(&mut values);
+        Ok(Tensor::from_vec(&[1, input.channels, input.height, input.width], values)?)
     }
 
     /// The names of a target of real numbers, and how to bring it back to the data's own units.

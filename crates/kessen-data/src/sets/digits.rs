@@ -4,7 +4,17 @@ use std::io::Read;
 
 use kessen_tensor::Tensor;
 
+use super::{Entry, Open};
 use crate::{Dataset, Error, Fit, ImageInput, Input, Place, Preprocess, Result, Splits, Target};
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "digits",
+    summary: "5,620 handwritten digits, 8×8 grey, 10 classes",
+    source: "E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, \
+             1998, doi 10.24432/C50P49",
+    licence: "CC BY 4.0",
+    open: Open::Embedded(digits),
+};
 
 /// 5,620 rows of 64 pixels (0 to 16, row by row) and the class, a byte each, under zlib. Made from the official
 /// table by `cargo run -p kessen-data --example pack_digits`.
