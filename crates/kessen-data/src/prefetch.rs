@@ -1,9 +1,13 @@
 //! Batches filled ahead of their use, by threads of their own.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use crate::{Batch, Error, Loader, Result};
+
+/// Batches that go to and fro between one worker and the consumer.
+const BATCHES: usize = 2;
 
 /// Batches filled ahead; made by [`Loader::prefetch`].
 ///
@@ -22,20 +26,13 @@ use crate::{Batch, Error, Loader, Result};
 /// ```
 #[derive(Debug)]
 pub struct Prefetch {
-    lanes: Vec<Lane>,
+    lanes: Vec<Arc<Lane>>,
+    workers: Vec<JoinHandle<()>>,
     /// The lane that the next batch comes from.
     turn: usize,
     /// The batch lent out last and the lane that it goes back to.
     lent: Option<(usize, Batch)>,
     steps_per_epoch: usize,
-}
-
-#[derive(Debug)]
-struct Lane {
-    /// `None` once the lane is being closed.
-    empty: Option<SyncSender<Batch>>,
-    full: Receiver<Result<Batch>>,
-    worker: Option<JoinHandle<()>>,
 }
 
 impl Prefetch {
@@ -44,11 +41,19 @@ impl Prefetch {
         if step >= steps_per_epoch {
             return Err(Error::option("step", step, format!("below {steps_per_epoch}")));
         }
-        let workers = workers.max(1);
-        let lanes = (0..workers)
-            .map(|w| Lane::open(loader.clone(), workers, (epoch, step + w)))
-            .collect::<Result<_>>()?;
-        Ok(Self { lanes, turn: 0, lent: None, steps_per_epoch })
+        let stride = workers.max(1);
+        let mut ahead = Self { lanes: Vec::new(), workers: Vec::new(), turn: 0, lent: None, steps_per_epoch };
+        for w in 0..stride {
+            let lane = Arc::new(Lane::new(&loader)?);
+            let mut worker =
+                Worker { loader: loader.clone(), lane: lane.clone(), stride, epoch, step: step + w };
+            ahead.lanes.push(lane);
+            let spawned = Builder::new().name("kessen-prefetch".to_owned()).spawn(move || worker.run());
+            // Those that run already end when `ahead` is dropped.
+            let spawned = spawned.map_err(|_| Error::Stopped { hint: ": no thread could be started" })?;
+            ahead.workers.push(spawned);
+        }
+        Ok(ahead)
     }
 
     /// Batches in an epoch.
@@ -62,58 +67,131 @@ impl Prefetch {
     /// Those of [`Loader::fill`], each once and in its place; then [`Error::Stopped`].
     #[expect(clippy::should_implement_trait, reason = "the batch is lent, which `Iterator` cannot express")]
     pub fn next(&mut self) -> Result<&Batch> {
-        if let Some((lane, batch)) = self.lent.take()
-            && let Some(empty) = &self.lanes[lane].empty
-        {
-            // A worker that has ended takes nothing back; its last result says why.
-            let _ = empty.send(batch);
+        if let Some((lane, batch)) = self.lent.take() {
+            self.lanes[lane].give_back(batch);
         }
         let turn = self.turn;
-        let stopped = Error::Stopped { hint: "; a batch could not be made, see the first error" };
-        let batch = self.lanes[turn].full.recv().unwrap_or(Err(stopped))?;
+        let batch = self.lanes[turn].take_full()?;
         self.turn = (turn + 1) % self.lanes.len();
         Ok(&self.lent.insert((turn, batch)).1)
     }
 }
 
-impl Lane {
-    fn open(mut loader: Loader, stride: usize, (mut epoch, mut step): (u64, usize)) -> Result<Self> {
-        let (empty, to_fill) = sync_channel(2);
-        let (filled, full) = sync_channel(2);
-        for _ in 0..2 {
-            let _ = empty.send(loader.batch()?);
+impl Drop for Prefetch {
+    fn drop(&mut self) {
+        for lane in &self.lanes {
+            lane.close();
         }
-        let work = move || {
-            let steps = loader.steps_per_epoch();
-            while let Ok(mut batch) = to_fill.recv() {
-                epoch += (step / steps) as u64;
-                step %= steps;
-                let result = loader.fill(epoch, step, &mut batch).map(|()| batch);
-                let failed = result.is_err();
-                if filled.send(result).is_err() || failed {
-                    return;
-                }
-                step += stride;
-            }
-        };
-        let spawned = Builder::new().name("kessen-prefetch".to_owned()).spawn(work);
-        let worker = spawned.map_err(|_| Error::Stopped { hint: ": no thread could be started" })?;
-        Ok(Self { empty: Some(empty), full, worker: Some(worker) })
+        for worker in self.workers.drain(..) {
+            // A worker that panicked has said so on standard error.
+            let _ = worker.join();
+        }
     }
 }
 
-impl Drop for Prefetch {
-    fn drop(&mut self) {
-        for lane in &mut self.lanes {
-            lane.empty = None;
-        }
-        for mut lane in self.lanes.drain(..) {
-            let worker = lane.worker.take();
-            // The receiver goes first: a worker that waits to hand over a batch wakes up and ends.
-            drop(lane);
-            if let Some(worker) = worker {
-                let _ = worker.join();
+/// What one worker and the consumer hand each other. A channel of the standard library would do the same but
+/// allocates when a side has to wait.
+#[derive(Debug)]
+struct Lane {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    empty: Vec<Batch>,
+    full: VecDeque<Result<Batch>>,
+    /// One side has gone.
+    closed: bool,
+}
+
+impl Lane {
+    fn new(loader: &Loader) -> Result<Self> {
+        let empty = (0..BATCHES).map(|_| loader.batch()).collect::<Result<_>>()?;
+        // One more for the error that a worker ends with.
+        let full = VecDeque::with_capacity(BATCHES + 1);
+        Ok(Self { state: Mutex::new(State { empty, full, closed: false }), changed: Condvar::new() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that can panic runs while the lock is held.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    fn give_back(&self, batch: Batch) {
+        self.lock().empty.push(batch);
+        self.changed.notify_all();
+    }
+
+    fn take_full(&self) -> Result<Batch> {
+        let mut state = self.lock();
+        loop {
+            if let Some(result) = state.full.pop_front() {
+                return result;
             }
+            if state.closed {
+                return Err(Error::Stopped { hint: "; a batch could not be made, see the first error" });
+            }
+            state = self.wait(state);
         }
+    }
+
+    fn take_empty(&self) -> Option<Batch> {
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                return None;
+            }
+            if let Some(batch) = state.empty.pop() {
+                return Some(batch);
+            }
+            state = self.wait(state);
+        }
+    }
+
+    fn hand_over(&self, result: Result<Batch>) {
+        self.lock().full.push_back(result);
+        self.changed.notify_all();
+    }
+}
+
+struct Worker {
+    loader: Loader,
+    lane: Arc<Lane>,
+    stride: usize,
+    epoch: u64,
+    step: usize,
+}
+
+impl Worker {
+    fn run(&mut self) {
+        let steps = self.loader.steps_per_epoch();
+        while let Some(mut batch) = self.lane.take_empty() {
+            self.epoch += (self.step / steps) as u64;
+            self.step %= steps;
+            let result = self.loader.fill(self.epoch, self.step, &mut batch).map(|()| batch);
+            let failed = result.is_err();
+            self.lane.hand_over(result);
+            if failed {
+                return;
+            }
+            self.step += self.stride;
+        }
+    }
+}
+
+impl Drop for Worker {
+    /// Also when a source panics: the consumer must not wait for ever.
+    fn drop(&mut self) {
+        self.lane.close();
     }
 }
