@@ -7,9 +7,13 @@
 
 pub mod dropout;
 pub mod elementwise;
+pub mod epilogue;
 mod error;
+pub mod gemm;
 pub mod isa;
+pub mod layout;
 mod math;
+mod micro;
 pub mod reduce;
 mod simd;
 #[cfg(test)]
@@ -17,3 +21,4 @@ mod testing;
 pub mod threads;
 
 pub use error::Error;
+pub use micro::PANEL;

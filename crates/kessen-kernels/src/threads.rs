@@ -170,6 +170,22 @@ impl<'a, T> Shared<'a, T> {
     }
 }
 
+/// An address that tasks may share; what they do with it is their unsafe code's business.
+#[derive(Clone, Copy)]
+pub(crate) struct Address<T>(pub *mut T);
+
+// SAFETY: only unsafe code can use the address.
+unsafe impl<T> Sync for Address<T> {}
+// SAFETY: as above.
+unsafe impl<T> Send for Address<T> {}
+
+impl<T> Address<T> {
+    /// The address.
+    pub fn get(&self) -> *mut T {
+        self.0
+    }
+}
+
 /// The number of the step (high half), whether it is closed to newcomers, and how many workers are inside (low bits).
 static GATE: AtomicU64 = AtomicU64::new(CLOSED);
 const CLOSED: u64 = 1 << 31;

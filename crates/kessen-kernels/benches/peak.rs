@@ -1,0 +1,158 @@
+//! Prints how fast the dense kernels are, as a share of the machine's measured multiply-add peak.
+//!
+//! ```text
+//! cargo bench -p kessen-kernels --bench peak [-- FILTER]
+//! ```
+
+use kessen_kernels::epilogue::Epilogue;
+use kessen_kernels::gemm::{Gemm, Linear};
+use kessen_kernels::threads;
+use std::hint::black_box;
+use std::time::Instant;
+
+/// Best seconds per call over some 0.3 s.
+fn seconds(mut f: impl FnMut()) -> f64 {
+    f();
+    let start = Instant::now();
+    f();
+    let calls = (0.02 / start.elapsed().as_secs_f64().max(1e-9)).ceil().min(1e6) as usize;
+    let mut best = f64::INFINITY;
+    for _ in 0..15 {
+        let start = Instant::now();
+        (0..calls).for_each(|_| f());
+        best = best.min(start.elapsed().as_secs_f64() / calls as f64);
+    }
+    best
+}
+
+/// Measured peak of all threads in GFLOP/s: independent multiply-adds on registers.
+fn peak() -> f64 {
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,fma")]
+    fn probe512(turns: usize) -> f32 {
+        use std::arch::x86_64::*;
+        let mut acc = [_mm512_set1_ps(1.0); 16];
+        let (a, b) = (_mm512_set1_ps(black_box(0.999)), _mm512_set1_ps(black_box(0.001)));
+        for _ in 0..turns {
+            for v in &mut acc {
+                *v = _mm512_fmadd_ps(*v, a, b);
+            }
+        }
+        acc.iter().map(|&v| _mm512_reduce_add_ps(v)).sum()
+    }
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    fn probe256(turns: usize) -> f32 {
+        use std::arch::x86_64::*;
+        let mut acc = [_mm256_set1_ps(1.0); 12];
+        let (a, b) = (_mm256_set1_ps(black_box(0.999)), _mm256_set1_ps(black_box(0.001)));
+        for _ in 0..turns {
+            for v in &mut acc {
+                *v = _mm256_fmadd_ps(*v, a, b);
+            }
+        }
+        acc.iter().map(|&v| _mm256_cvtss_f32(v)).sum()
+    }
+    let turns = 200_000;
+    #[cfg(target_arch = "x86_64")]
+    {
+        let wide = is_x86_feature_detected!("avx512f");
+        if wide || (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")) {
+            let flops = turns * if wide { 16 * 32 } else { 12 * 16 };
+            let each = seconds(|| {
+                threads::parallel_for(threads::count(), |_| {
+                    // SAFETY: the features were checked.
+                    black_box(unsafe { if wide { probe512(turns) } else { probe256(turns) } });
+                })
+            });
+            return (flops * threads::count()) as f64 / each / 1e9;
+        }
+    }
+    let _ = turns;
+    f64::NAN
+}
+
+fn noise(len: usize) -> Vec<f32> {
+    (0..len).map(|i| ((i * 2_654_435_761) % 1000) as f32 / 1000.0 - 0.5).collect()
+}
+
+struct Bench {
+    peak: f64,
+    filter: String,
+}
+
+impl Bench {
+    fn report(&self, name: &str, flops: usize, f: impl FnMut()) {
+        if !name.contains(&self.filter) {
+            return;
+        }
+        let each = seconds(f);
+        let rate = flops as f64 / each / 1e9;
+        println!(
+            "{name:<44} {:>10.2} µs {rate:>7.1} GFLOP/s {:>6.1} %",
+            each * 1e6,
+            100.0 * rate / self.peak
+        );
+    }
+
+    fn gemm(&self, name: &str, g: Gemm) {
+        let (a, b) = (noise(g.m * g.k * g.batch), noise(g.k * g.n * g.batch));
+        let mut c = noise(g.m * g.n * g.batch);
+        let mut scratch = vec![0.0; g.scratch()];
+        let flops = 2 * g.m * g.n * g.k * g.batch;
+        let shape = format!("gemm {name} {}x{}x{} *{}", g.m, g.n, g.k, g.batch);
+        self.report(&shape, flops, || g.run(&a, &b, &mut c, &Epilogue::store(), &mut scratch));
+        if g.batch == 1 && !g.trans_b && !g.trans_a {
+            let mut packed = vec![0.0; g.packed_len()];
+            g.pack(&b, &mut packed);
+            self.report(&format!("{shape} packed"), flops, || {
+                g.run_packed(&a, &packed, &mut c, &Epilogue::store(), &mut scratch)
+            });
+        }
+    }
+
+    fn linear(&self, batch: usize, inputs: usize, outputs: usize) {
+        let l = Linear { batch, inputs, outputs };
+        let (x, dy) = (noise(batch * inputs), noise(batch * outputs));
+        let (w, mut dw) = (noise(l.weight_len()), noise(l.weight_len()));
+        let (mut y, mut dx) = (noise(batch * outputs), noise(batch * inputs));
+        let len = l.forward_scratch().max(l.grad_input_scratch()).max(l.grad_weight_scratch());
+        let mut scratch = vec![0.0; len];
+        let flops = 2 * batch * inputs * outputs;
+        let shape = format!("linear {batch}x{inputs}->{outputs}");
+        self.report(&format!("{shape} forward"), flops, || {
+            l.forward(&x, &w, &mut y, &Epilogue::store(), &mut scratch)
+        });
+        self.report(&format!("{shape} dx"), flops, || l.grad_input(&dy, &w, &mut dx, false, &mut scratch));
+        self.report(&format!("{shape} dw"), flops, || l.grad_weight(&x, &dy, &mut dw, false, &mut scratch));
+    }
+}
+
+fn main() {
+    let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
+    let bench = Bench { peak: peak(), filter };
+    println!(
+        "{} threads, peak {:.1} GFLOP/s, {}",
+        threads::count(),
+        bench.peak,
+        kessen_kernels::isa::Isa::active()
+    );
+    bench.gemm("nn", Gemm::new(1024, 1024, 1024));
+    bench.gemm("nt", Gemm::new(1024, 1024, 1024).trans_b());
+    bench.gemm("tn", Gemm::new(1024, 1024, 1024).trans_a());
+    bench.gemm("nn", Gemm::new(1000, 1000, 1000));
+    bench.gemm("nn", Gemm::new(512, 2048, 512));
+    bench.gemm("nn", Gemm::new(128, 128, 128));
+    bench.gemm("nn", Gemm::new(64, 64, 64));
+    bench.gemm("nn", Gemm::new(32, 10, 84));
+    bench.gemm("nn", Gemm::new(8, 16, 8));
+    bench.gemm("nn", Gemm::new(1, 1024, 1024));
+    bench.gemm("nt", Gemm::new(1, 1024, 1024).trans_b());
+    bench.gemm("nn", Gemm::new(1024, 1, 1024));
+    bench.gemm("nt batch", Gemm::new(128, 128, 64).trans_b().batched(64));
+    bench.gemm("nn batch", Gemm::new(128, 64, 128).batched(64));
+    bench.linear(128, 784, 512);
+    bench.linear(64, 1, 32);
+    bench.linear(16, 4096, 4096);
+    bench.linear(1, 4096, 4096);
+}

@@ -1,0 +1,186 @@
+//! One product of a batch: how its operands are brought into shape, and how it is cut into tasks.
+
+use super::product::{COPY_LEN, MAX_BLOCK_ROWS, Product, even};
+use super::{Gemm, SERIAL_WORK, TASK_WORK, pack::Source, vector};
+use crate::layout::panels_len;
+use crate::micro::{Family, Finish, PANEL};
+use crate::threads::{self, Address, Shared};
+use std::ops::Range;
+
+/// Rows up to which `B` is read where it is: packing pays only when many rows use it.
+const DIRECT_ROWS: usize = 28;
+/// Columns of one task at most.
+const TASK_COLUMNS: usize = 1024;
+
+/// Operands of one product by address.
+#[derive(Clone, Copy)]
+pub(super) struct Item<'a> {
+    pub gemm: &'a Gemm,
+    pub family: &'static Family,
+    pub a: *const f32,
+    pub b: *const f32,
+    pub packed: bool,
+    pub c: *mut f32,
+    pub finish: Finish,
+}
+
+// SAFETY: only unsafe methods use the addresses; their callers promise disjoint outputs.
+unsafe impl Sync for Item<'_> {}
+
+impl Item<'_> {
+    /// The `index`-th product of the batch, `self` being the first.
+    pub fn at(&self, index: usize) -> Self {
+        let g = self.gemm;
+        Item {
+            a: self.a.wrapping_add(index * g.stride_a),
+            b: self.b.wrapping_add(index * g.stride_b),
+            c: self.c.wrapping_add(index * g.stride_c),
+            finish: self.finish.at(0, 0, (index * g.stride_c) as isize),
+            ..*self
+        }
+    }
+
+    /// Computes the product on this thread.
+    ///
+    /// # Safety
+    /// The operands fit the shape; `scratch` has [`Self::room`] and [`COPY_LEN`] floats.
+    pub unsafe fn run_whole(&self, scratch: &mut [f32]) {
+        let (b, copy) = scratch.split_at_mut(self.room());
+        // SAFETY: the caller's promise.
+        unsafe {
+            if vector::run(self, 0..self.gemm.m * self.gemm.n) {
+                return;
+            }
+            if self.packs() {
+                self.source().pack(self.pack_range(), b.as_mut_ptr());
+            }
+            let panels = self.gemm.n.div_ceil(PANEL);
+            for index in 0..self.gemm.m.div_ceil(MAX_BLOCK_ROWS) {
+                let rows = even(self.gemm.m, MAX_BLOCK_ROWS, index);
+                self.block(b.as_ptr(), rows, 0..panels, copy.as_mut_ptr());
+            }
+        }
+    }
+
+    /// Computes the product in parallel tasks.
+    ///
+    /// # Safety
+    /// The operands fit the shape; `scratch` has [`Self::room`] and [`COPY_LEN`] floats per thread.
+    pub unsafe fn run_cut(&self, scratch: &mut [f32]) {
+        let g = self.gemm;
+        let work = g.m * g.n * g.k;
+        if work <= SERIAL_WORK {
+            // SAFETY: the caller's promise.
+            return unsafe { self.run_whole(scratch) };
+        }
+        // SAFETY: the caller's promise.
+        if unsafe { vector::run(self, 0..0) } {
+            let parts = work.div_ceil(TASK_WORK);
+            threads::parallel_for(parts, |part| {
+                let outputs = even(g.m * g.n, (g.m * g.n).div_ceil(parts), part);
+                // SAFETY: outputs are disjoint; the caller's promise.
+                unsafe { vector::run(self, outputs) };
+            });
+            return;
+        }
+        let (b, copies) = scratch.split_at_mut(self.room());
+        if self.packs() {
+            // SAFETY: the caller's promise.
+            unsafe { self.source().pack_all(self.pack_range(), b.as_mut_ptr()) }
+        }
+        let (block_rows, block_panels) = self.cut();
+        let down = g.m.div_ceil(block_rows);
+        let panels = g.n.div_ceil(PANEL);
+        let across = panels.div_ceil(block_panels);
+        let (b, copies) = (Address(b.as_mut_ptr()), Shared::new(copies));
+        threads::parallel_for(down * across, |task| {
+            let rows = even(g.m, block_rows, task % down);
+            let start = task / down * block_panels;
+            let copy = threads::worker() * COPY_LEN;
+            // SAFETY: tasks' outputs are disjoint, copies are per worker; the caller's promise.
+            unsafe {
+                let copy = copies.part(copy..copy + COPY_LEN).as_mut_ptr();
+                self.block(b.get(), rows, start..(start + block_panels).min(panels), copy)
+            }
+        });
+    }
+
+    /// Rows and panels of one task: blocks that suit the cache, smaller where there would be few.
+    fn cut(&self) -> (usize, usize) {
+        let g = self.gemm;
+        let (mut rows, mut panels) = (g.m.min(MAX_BLOCK_ROWS), g.n.div_ceil(PANEL).min(TASK_COLUMNS / PANEL));
+        let wanted = (g.m * g.n * g.k / TASK_WORK).min(16);
+        while g.m.div_ceil(rows) * g.n.div_ceil(PANEL * panels) < wanted {
+            if panels > 4 || (panels > 2 && rows <= 28) {
+                panels = panels.div_ceil(2).next_multiple_of(2);
+            } else if rows > 28 {
+                rows = rows.div_ceil(2);
+            } else {
+                break;
+            }
+        }
+        (rows, panels)
+    }
+
+    fn source(&self) -> Source {
+        let g = self.gemm;
+        Source { b: self.b, ld: g.ldb, trans: g.trans_b, k: g.k, n: g.n }
+    }
+
+    /// Whether `B`'s full panels are read where they are.
+    fn direct(&self) -> bool {
+        !self.packed && !self.gemm.trans_b && self.gemm.m <= DIRECT_ROWS
+    }
+
+    /// Scratch kept for the packed `B`.
+    fn room(&self) -> usize {
+        if self.packed { 0 } else { self.gemm.packed_len() }
+    }
+
+    fn packs(&self) -> bool {
+        !self.packed && !self.pack_range().is_empty()
+    }
+
+    /// The panels to pack: all, or the one that is not full.
+    fn pack_range(&self) -> Range<usize> {
+        let panels = self.gemm.n.div_ceil(PANEL);
+        if self.direct() { self.gemm.n / PANEL..panels } else { 0..panels }
+    }
+
+    /// Computes some rows (at most [`MAX_BLOCK_ROWS`]) and panels; `b` is the packed `B` where it had to be packed.
+    ///
+    /// # Safety
+    /// As for [`Product::block`].
+    unsafe fn block(&self, b: *const f32, rows: Range<usize>, panels: Range<usize>, copy: *mut f32) {
+        let g = self.gemm;
+        let (a_row, a_col) = if g.trans_a { (1, g.lda) } else { (g.lda, 1) };
+        let product = Product {
+            n: g.n,
+            k: g.k,
+            a: self.a,
+            a_row: a_row as isize,
+            a_col: a_col as isize,
+            b: if self.packed { self.b } else { b },
+            b_row: PANEL as isize,
+            b_panel: panels_len(g.k, PANEL) as isize,
+            c: self.c,
+            c_row: g.ldc as isize,
+            c_panel: PANEL as isize,
+            finish: self.finish,
+        };
+        // Rows whose distance is a large power of two fall on each other in the cache.
+        let collide = g.lda.is_multiple_of(256) && rows.len() > 14 && panels.len() >= 8;
+        let copy = collide.then_some(copy);
+        // SAFETY: the caller's promise.
+        unsafe {
+            if self.direct() {
+                let full = g.n / PANEL;
+                let direct = Product { b: self.b, b_row: g.ldb as isize, b_panel: PANEL as isize, ..product };
+                direct.block(self.family, rows.clone(), panels.start..panels.end.min(full), copy);
+                product.block(self.family, rows, panels.start.max(full)..panels.end, copy);
+            } else {
+                product.block(self.family, rows, panels, copy);
+            }
+        }
+    }
+}

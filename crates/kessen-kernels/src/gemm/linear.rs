@@ -1,0 +1,245 @@
+//! A fully connected layer on weights that live in panels: forward and both gradients without repacking them.
+//!
+//! Glossary: `B` rows of the batch, `I` inputs, `O` outputs. Weights are `[⌈O/16⌉][I][16]` ([`crate::layout`]'s panels
+//! of the `I × O` matrix); lanes beyond `O` are zero and stay zero.
+
+use super::product::{COPY_LEN, Product};
+use super::{Gemm, SERIAL_WORK, pack::Source};
+use crate::epilogue::Epilogue;
+use crate::layout::{panels_len, transpose_raw};
+use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Sum, Tile};
+use crate::threads::{self, Address, Shared};
+
+/// Input rows of one task of the gradient to the inputs.
+const INPUT_ROWS: usize = 56;
+
+/// The shape of a fully connected layer `y[B][O] = x[B][I]·W + b`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Linear {
+    /// Rows of the batch.
+    pub batch: usize,
+    /// Input features.
+    pub inputs: usize,
+    /// Output features.
+    pub outputs: usize,
+}
+
+impl Linear {
+    fn gemm(&self) -> Gemm {
+        Gemm::new(self.batch, self.outputs, self.inputs)
+    }
+
+    /// Length of the weights in panels.
+    pub fn weight_len(&self) -> usize {
+        panels_len(self.inputs, self.outputs)
+    }
+
+    /// Brings row-major `[O][I]` weights (PyTorch's) into panels.
+    ///
+    /// # Panics
+    /// If a slice is too short.
+    pub fn pack_weight(&self, weight: &[f32], packed: &mut [f32]) {
+        self.gemm().trans_b().pack(weight, packed);
+    }
+
+    /// Brings weights (or their gradient) from panels to row-major `[O][I]`.
+    ///
+    /// # Panics
+    /// If a slice is too short.
+    pub fn unpack_weight(&self, packed: &[f32], weight: &mut [f32]) {
+        assert!(packed.len() >= self.weight_len(), "linear: packed weights have {} elements", packed.len());
+        assert!(weight.len() >= self.inputs * self.outputs, "linear: weights have {} elements", weight.len());
+        for panel in 0..self.outputs.div_ceil(PANEL) {
+            let lanes = (self.outputs - panel * PANEL).min(PANEL);
+            let from = packed[panel * self.inputs * PANEL..].as_ptr();
+            let to = weight[panel * PANEL * self.inputs..].as_mut_ptr();
+            // SAFETY: lengths checked.
+            unsafe { transpose_raw(from, PANEL, to, self.inputs, self.inputs, lanes) }
+        }
+    }
+
+    /// Floats of scratch for [`Self::forward`].
+    pub fn forward_scratch(&self) -> usize {
+        self.gemm().packed_scratch()
+    }
+
+    /// `y = epilogue(x·W)`; a bias per column has length `O`.
+    ///
+    /// # Panics
+    /// If a slice is too short.
+    pub fn forward(
+        &self,
+        x: &[f32],
+        weight: &[f32],
+        y: &mut [f32],
+        epilogue: &Epilogue,
+        scratch: &mut [f32],
+    ) {
+        self.gemm().run_packed(x, weight, y, epilogue, scratch);
+    }
+
+    /// Floats of scratch for [`Self::grad_input`].
+    pub fn grad_input_scratch(&self) -> usize {
+        panels_len(self.outputs, self.batch) + threads::count() * panels_len(INPUT_ROWS, self.batch)
+    }
+
+    /// `dx (+)= dy·Wᵀ`: computed as `dxᵀ = W·dyᵀ`, so that the weights are read as they lie and only the small
+    /// operands are transposed.
+    ///
+    /// # Panics
+    /// If a slice is too short.
+    pub fn grad_input(
+        &self,
+        dy: &[f32],
+        weight: &[f32],
+        dx: &mut [f32],
+        accumulate: bool,
+        scratch: &mut [f32],
+    ) {
+        let Linear { batch, inputs, outputs } = *self;
+        assert!(dy.len() >= batch * outputs, "linear: dy has {} elements", dy.len());
+        assert!(weight.len() >= self.weight_len(), "linear: weights have {} elements", weight.len());
+        assert!(dx.len() >= batch * inputs, "linear: dx has {} elements", dx.len());
+        let wanted = self.grad_input_scratch();
+        assert!(scratch.len() >= wanted, "linear: scratch of {} floats, {wanted} needed", scratch.len());
+        let (dy_t, buffers) = scratch.split_at_mut(panels_len(outputs, batch));
+        let source = Source { b: dy.as_ptr(), ld: outputs, trans: true, k: outputs, n: batch };
+        let panels = batch.div_ceil(PANEL);
+        let serial = batch * inputs * outputs <= SERIAL_WORK;
+        // SAFETY: lengths checked.
+        unsafe {
+            if serial {
+                source.pack(0..panels, dy_t.as_mut_ptr());
+            } else {
+                source.pack_all(0..panels, dy_t.as_mut_ptr());
+            }
+        }
+        let family = Family::active();
+        let (dx, buffers) = (Address(dx.as_mut_ptr()), Shared::new(buffers));
+        let each = panels_len(INPUT_ROWS, batch);
+        let rows = if serial { inputs.max(1) } else { INPUT_ROWS };
+        threads::parallel_chunks(inputs, rows, |range| {
+            let at = threads::worker() * each;
+            // SAFETY: each worker has its own buffer.
+            let buffer = unsafe { buffers.part(at..at + each) };
+            for start in range.clone().step_by(INPUT_ROWS) {
+                let rows = start..(start + INPUT_ROWS).min(range.end);
+                // SAFETY: tasks' columns of `dx` are disjoint; lengths checked.
+                unsafe { self.grad_input_rows(family, weight, dy_t, rows.clone(), buffer) };
+                for b in 0..batch {
+                    for i in rows.clone() {
+                        let v = buffer[((b / PANEL) * rows.len() + i - rows.start) * PANEL + b % PANEL];
+                        // SAFETY: this task's columns.
+                        let out = unsafe { &mut *dx.get().add(b * inputs + i) };
+                        *out = if accumulate { *out + v } else { v };
+                    }
+                }
+            }
+        });
+    }
+
+    /// Some rows of `dxᵀ`, as panels in `buffer`.
+    ///
+    /// # Safety
+    /// The CPU has the family's instruction set; slices fit.
+    unsafe fn grad_input_rows(
+        &self,
+        family: &Family,
+        weight: &[f32],
+        dy_t: &[f32],
+        rows: std::ops::Range<usize>,
+        buffer: &mut [f32],
+    ) {
+        let (inputs, outputs) = (self.inputs, self.outputs);
+        let (blocks, row_step) = (outputs.div_ceil(PANEL), PANEL as isize);
+        let mut sum = Sum::product(PANEL, 1, row_step, panels_len(outputs, PANEL) as isize);
+        let block_step = (inputs * PANEL) as isize;
+        sum.loops[0] = Loop { count: blocks, a: block_step, b: row_step * row_step };
+        sum.depth_last = outputs - blocks.saturating_sub(1) * PANEL;
+        let places = Rows::strided(row_step, row_step);
+        let c_panel = rows.len() * PANEL;
+        let panels = self.batch.div_ceil(PANEL);
+        let wide = family.panels_for(MAX_ROWS);
+        let tall = family.rows(wide);
+        let mut panel = 0;
+        while panel < panels {
+            let nv = if panels - panel >= wide { wide } else { 1 };
+            for index in 0..rows.len().div_ceil(tall) {
+                let r = super::even(rows.len(), tall, index);
+                let tile = Tile {
+                    a: weight.as_ptr().wrapping_add((rows.start + r.start) * PANEL),
+                    b: dy_t.as_ptr().wrapping_add(panel * panels_len(outputs, PANEL)),
+                    c: buffer.as_mut_ptr().wrapping_add(panel * c_panel + r.start * PANEL),
+                    c_panel: c_panel as isize,
+                    tail: PANEL,
+                    finish: Finish::plain(false),
+                };
+                // SAFETY: inside weights, panels and buffer.
+                unsafe { family.kernel(r.len(), nv, false)(&sum, &places, &tile) }
+            }
+            panel += nv;
+        }
+    }
+
+    /// Floats of scratch for [`Self::grad_weight`].
+    pub fn grad_weight_scratch(&self) -> usize {
+        panels_len(self.batch, self.outputs) + threads::count() * COPY_LEN
+    }
+
+    /// `dW (+)= xᵀ·dy`, in panels like the weights.
+    ///
+    /// # Panics
+    /// If a slice is too short.
+    pub fn grad_weight(&self, x: &[f32], dy: &[f32], dw: &mut [f32], accumulate: bool, scratch: &mut [f32]) {
+        let Linear { batch, inputs, outputs } = *self;
+        assert!(x.len() >= batch * inputs, "linear: x has {} elements", x.len());
+        assert!(dy.len() >= batch * outputs, "linear: dy has {} elements", dy.len());
+        assert!(dw.len() >= self.weight_len(), "linear: dw has {} elements", dw.len());
+        let wanted = self.grad_weight_scratch();
+        assert!(scratch.len() >= wanted, "linear: scratch of {} floats, {wanted} needed", scratch.len());
+        let source = Source { b: dy.as_ptr(), ld: outputs, trans: false, k: batch, n: outputs };
+        let panels = outputs.div_ceil(PANEL);
+        let serial = batch * inputs * outputs <= SERIAL_WORK;
+        // SAFETY: lengths checked.
+        unsafe {
+            if serial {
+                source.pack(0..panels, scratch.as_mut_ptr());
+            } else {
+                source.pack_all(0..panels, scratch.as_mut_ptr());
+            }
+        }
+        let product = Product {
+            n: panels * PANEL,
+            k: batch,
+            a: x.as_ptr(),
+            a_row: 1,
+            a_col: inputs as isize,
+            b: scratch.as_ptr(),
+            b_row: PANEL as isize,
+            b_panel: panels_len(batch, PANEL) as isize,
+            c: dw.as_mut_ptr(),
+            c_row: PANEL as isize,
+            c_panel: panels_len(inputs, PANEL) as isize,
+            finish: Finish::plain(accumulate),
+        };
+        // SAFETY: lengths checked.
+        unsafe { product.run(Family::active(), inputs, serial) }
+    }
+
+    /// `db (+)= Σ_b dy[b]`, of length `O`.
+    ///
+    /// # Panics
+    /// If a slice is too short.
+    pub fn grad_bias(&self, dy: &[f32], db: &mut [f32], accumulate: bool) {
+        assert!(dy.len() >= self.batch * self.outputs, "linear: dy has {} elements", dy.len());
+        let db = &mut db[..self.outputs];
+        if !accumulate {
+            db.fill(0.0);
+        }
+        for row in dy[..self.batch * self.outputs].chunks_exact(self.outputs.max(1)) {
+            for (sum, v) in db.iter_mut().zip(row) {
+                *sum += v;
+            }
+        }
+    }
+}

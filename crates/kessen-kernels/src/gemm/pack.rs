@@ -1,0 +1,69 @@
+//! Packing of right-hand sides into panels.
+
+use crate::layout::panels_len;
+use crate::layout::transpose_raw;
+use crate::micro::PANEL;
+use crate::threads::{self, Address};
+use std::ops::Range;
+
+/// A `k × n` right-hand side in memory: row-major with distance `ld`, or the transpose of that.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source {
+    pub b: *const f32,
+    pub ld: usize,
+    pub trans: bool,
+    pub k: usize,
+    pub n: usize,
+}
+
+// SAFETY: only read.
+unsafe impl Sync for Source {}
+
+impl Source {
+    /// Writes the given panels, each `k` rows of 16 with zeros beyond `n`, to `dst` (the address of panel 0).
+    ///
+    /// # Safety
+    /// The matrix is readable; `dst` is writable at the panels, and nobody else uses them meanwhile.
+    pub unsafe fn pack(&self, panels: Range<usize>, dst: *mut f32) {
+        for panel in panels {
+            let column = panel * PANEL;
+            let lanes = (self.n - column).min(PANEL);
+            // SAFETY: inside the matrix and the panel.
+            unsafe {
+                let out = dst.add(panels_len(self.k, column));
+                if lanes < PANEL {
+                    std::ptr::write_bytes(out, 0, self.k * PANEL);
+                }
+                if self.trans {
+                    transpose_raw(self.b.add(column * self.ld), self.ld, out, PANEL, lanes, self.k);
+                } else if lanes == PANEL {
+                    for k in 0..self.k {
+                        let row = self.b.add(k * self.ld + column).cast::<[f32; PANEL]>();
+                        out.add(k * PANEL).cast::<[f32; PANEL]>().write_unaligned(row.read_unaligned());
+                    }
+                } else {
+                    for k in 0..self.k {
+                        std::ptr::copy_nonoverlapping(
+                            self.b.add(k * self.ld + column),
+                            out.add(k * PANEL),
+                            lanes,
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// Packs panels, in parallel where worth it.
+    ///
+    /// # Safety
+    /// As for [`Self::pack`].
+    pub unsafe fn pack_all(&self, panels: Range<usize>, dst: *mut f32) {
+        let dst = Address(dst);
+        let grain = (1usize << 14).div_ceil(self.k.max(1) * PANEL);
+        threads::parallel_chunks(panels.len(), grain, |part| {
+            // SAFETY: parts are disjoint; the caller's promise.
+            unsafe { self.pack(panels.start + part.start..panels.start + part.end, dst.get()) }
+        });
+    }
+}

@@ -1,0 +1,208 @@
+//! One product with arbitrary strides, cut into tiles: the core that all drivers share.
+//!
+//! Glossary: `m × k` times `k × n` gives `m × n`; a *panel* is 16 columns.
+
+use crate::epilogue::{Bias, Epilogue};
+use crate::micro::{Family, Finish, MAX_ROWS, PANEL, Rows, Sum, Tile};
+use crate::threads;
+use std::ops::Range;
+
+/// Most terms summed in registers before the sums go to memory: keeps a tile's rows of `A` and a pair of panels of
+/// `B` near the core.
+pub(crate) const MAX_DEPTH: usize = 512;
+/// Rows handled together, so that their part of `A` stays in the second-level cache.
+pub(crate) const MAX_BLOCK_ROWS: usize = 112;
+/// Distance of the rows of a copied `A`: off the powers of two, so that rows don't collide in the cache.
+const COPY_ROW: usize = MAX_DEPTH + PANEL;
+/// Floats needed to copy one block's part of `A`.
+pub(crate) const COPY_LEN: usize = MAX_BLOCK_ROWS * COPY_ROW;
+
+/// Operands by address and stride (elements).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Product {
+    pub n: usize,
+    pub k: usize,
+    pub a: *const f32,
+    pub a_row: isize,
+    pub a_col: isize,
+    pub b: *const f32,
+    pub b_row: isize,
+    pub b_panel: isize,
+    pub c: *mut f32,
+    pub c_row: isize,
+    pub c_panel: isize,
+    pub finish: Finish,
+}
+
+// SAFETY: the addresses are used by the unsafe `block` only, whose callers promise disjoint outputs.
+unsafe impl Sync for Product {}
+// SAFETY: as above.
+unsafe impl Send for Product {}
+
+impl Finish {
+    /// The epilogue at the product's first row and column.
+    pub(crate) fn new(epilogue: &Epilogue) -> Finish {
+        let null = std::ptr::null();
+        let (bias_column, bias_row) = match epilogue.bias {
+            Bias::None => (null, null),
+            Bias::PerColumn(bias) => (bias.as_ptr(), null),
+            Bias::PerRow(bias) => (null, bias.as_ptr()),
+        };
+        Finish {
+            alpha: epilogue.alpha,
+            accumulate: epilogue.accumulate,
+            bias_column,
+            bias_row,
+            residual: epilogue.residual.map_or(null, <[f32]>::as_ptr),
+            activation: epilogue.activation,
+        }
+    }
+
+    /// The same epilogue further down and to the right; `offset` is the distance in `C`.
+    pub(crate) fn at(mut self, row: usize, column: usize, offset: isize) -> Finish {
+        if !self.bias_column.is_null() {
+            self.bias_column = self.bias_column.wrapping_add(column);
+        }
+        if !self.bias_row.is_null() {
+            self.bias_row = self.bias_row.wrapping_add(row);
+        }
+        if !self.residual.is_null() {
+            self.residual = self.residual.wrapping_offset(offset);
+        }
+        self
+    }
+
+    /// What one of several passes over the depth does: all add, the last applies the rest.
+    fn pass(self, first: bool, last: bool) -> Finish {
+        if first && last {
+            return self;
+        }
+        let accumulate = !first || self.accumulate;
+        if last {
+            Finish { accumulate, ..self }
+        } else {
+            Finish { alpha: self.alpha, ..Finish::plain(accumulate) }
+        }
+    }
+}
+
+/// Splits `len` into `⌈len/most⌉` nearly equal ranges and returns the `index`-th.
+pub(crate) fn even(len: usize, most: usize, index: usize) -> Range<usize> {
+    let parts = len.div_ceil(most).max(1);
+    let start = |i: usize| len / parts * i + (len % parts).min(i);
+    start(index)..start(index + 1)
+}
+
+impl Product {
+    /// Computes all of `C`, `m` rows, in tasks of blocks, or on this thread.
+    ///
+    /// # Safety
+    /// As for [`Self::block`], for all rows and panels.
+    pub unsafe fn run(&self, family: &'static Family, m: usize, serial: bool) {
+        let panels = self.n.div_ceil(PANEL);
+        let across = if serial { panels.max(1) } else { (MAX_BLOCK_ROWS / PANEL).max(4) };
+        let down = m.div_ceil(MAX_BLOCK_ROWS);
+        threads::parallel_for(if serial { 1 } else { down * panels.div_ceil(across) }, |task| {
+            for index in if serial { 0..down } else { task % down..task % down + 1 } {
+                let start = task / down.max(1) * across;
+                let rows = even(m, MAX_BLOCK_ROWS, index);
+                // SAFETY: blocks are disjoint; the caller's promise.
+                unsafe { self.block(family, rows, start..(start + across).min(panels), None) }
+            }
+        });
+    }
+
+    /// Computes the given rows (at most [`MAX_BLOCK_ROWS`]) and panels of `C`. `copy`, where given, has room for
+    /// [`COPY_LEN`] floats and receives `A`'s rows, which must be contiguous one way or the other.
+    ///
+    /// # Safety
+    /// `A`, `B` and the epilogue's terms are readable and `C` writable at these rows and panels; nobody else touches
+    /// that part of `C` or `copy` meanwhile. The CPU has `family`'s instruction set.
+    pub unsafe fn block(
+        &self,
+        family: &Family,
+        rows: Range<usize>,
+        panels: Range<usize>,
+        copy: Option<*mut f32>,
+    ) {
+        let passes = self.k.div_ceil(MAX_DEPTH).max(1);
+        for pass in 0..passes {
+            let depth = even(self.k, MAX_DEPTH, pass);
+            let mut part = *self;
+            part.a =
+                self.a.wrapping_offset(depth.start as isize * self.a_col + rows.start as isize * self.a_row);
+            part.b = self.b.wrapping_offset(depth.start as isize * self.b_row);
+            part.k = depth.len();
+            part.finish = self.finish.pass(pass == 0, pass + 1 == passes);
+            if let Some(copy) = copy {
+                // SAFETY: the caller's promise.
+                unsafe { part.copy_rows(rows.len(), copy) }
+            }
+            // SAFETY: the caller's promise.
+            unsafe { part.pass(family, rows.clone(), panels.clone()) }
+        }
+    }
+
+    /// Copies `rows` rows of `A` (contiguous along the rows or along the sums) to `copy` and uses them from there.
+    ///
+    /// # Safety
+    /// The rows are readable and `copy` has room for [`COPY_LEN`] floats.
+    unsafe fn copy_rows(&mut self, rows: usize, copy: *mut f32) {
+        let along_sums = self.a_col == 1;
+        let (lines, len, step, room) = if along_sums {
+            (rows, self.k, self.a_row, COPY_ROW)
+        } else {
+            (self.k, rows, self.a_col, MAX_BLOCK_ROWS)
+        };
+        for line in 0..lines {
+            let from = self.a.wrapping_offset(line as isize * step);
+            // SAFETY: a line of `A` and the room promised by the caller.
+            unsafe { std::ptr::copy_nonoverlapping(from, copy.add(line * room), len) }
+        }
+        self.a = copy;
+        (self.a_row, self.a_col) =
+            if along_sums { (COPY_ROW as isize, 1) } else { (1, MAX_BLOCK_ROWS as isize) };
+    }
+
+    /// One pass of [`Self::block`]; `self.a` points at the block's first row.
+    ///
+    /// # Safety
+    /// As for [`Self::block`].
+    unsafe fn pass(&self, family: &Family, rows: Range<usize>, panels: Range<usize>) {
+        let unit = self.a_row == 1;
+        let wide = family.panels_for(rows.len());
+        let tall = family.rows(wide).min(MAX_ROWS);
+        let tiles = rows.len().div_ceil(tall);
+        let sum = Sum::product(self.k, self.a_col, self.b_row, self.b_panel);
+        let places = Rows::strided(self.a_row, self.c_row);
+        let last = self.n.div_ceil(PANEL);
+        let mut panel = panels.start;
+        while panel < panels.end {
+            let left = panels.end - panel;
+            let nv = if left >= wide {
+                wide
+            } else if left >= 2 && wide == 4 {
+                2
+            } else {
+                1
+            };
+            let tail = if panel + nv == last { self.n - (last - 1) * PANEL } else { PANEL };
+            for index in 0..tiles {
+                let r = even(rows.len(), tall, index);
+                let row = rows.start + r.start;
+                let offset = row as isize * self.c_row + panel as isize * self.c_panel;
+                let tile = Tile {
+                    a: self.a.wrapping_offset(r.start as isize * self.a_row),
+                    b: self.b.wrapping_offset(panel as isize * self.b_panel),
+                    c: self.c.wrapping_offset(offset),
+                    c_panel: self.c_panel,
+                    tail,
+                    finish: self.finish.at(row, panel * PANEL, offset),
+                };
+                // SAFETY: the tile lies in the block.
+                unsafe { family.kernel(r.len(), nv, unit)(&sum, &places, &tile) }
+            }
+            panel += nv;
+        }
+    }
+}

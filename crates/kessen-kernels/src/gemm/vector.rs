@@ -1,0 +1,87 @@
+//! Products with a single row or column whose matrix is stored along the sums: dot products.
+
+use super::item::Item;
+use crate::epilogue::Activation;
+use std::ops::Range;
+
+/// Computes the given outputs if the product is a matrix (stored with its sums contiguous) times a vector (contiguous
+/// too); returns whether it is one.
+///
+/// # Safety
+/// The operands fit the shape.
+pub(super) unsafe fn run(item: &Item, outputs: Range<usize>) -> bool {
+    let g = item.gemm;
+    let column = g.n == 1 && !g.trans_a && (g.trans_b || g.ldb == 1);
+    let row = g.m == 1 && g.trans_b && (!g.trans_a || g.lda == 1);
+    if item.packed || !(column || row) {
+        return false;
+    }
+    let (matrix, ld, vector, c_step) =
+        if column { (item.a, g.lda, item.b, g.ldc) } else { (item.b, g.ldb, item.a, 1) };
+    let mut at = outputs.start;
+    while at < outputs.end {
+        let n = (outputs.end - at).min(4);
+        let rows = std::array::from_fn(|r| matrix.wrapping_add((at + r.min(n - 1)) * ld));
+        // SAFETY: the caller's promise.
+        unsafe {
+            let sums = (item.family.dots)(rows, vector, g.k);
+            for r in 0..n {
+                let place = (at + r) * c_step;
+                *item.c.add(place) = finish(item, at + r, place, column, sums[r]);
+            }
+        }
+        at += n;
+    }
+    true
+}
+
+/// The epilogue for one output.
+///
+/// # Safety
+/// The epilogue's terms fit the shape.
+unsafe fn finish(item: &Item, index: usize, place: usize, column: bool, sum: f32) -> f32 {
+    let f = &item.finish;
+    let (row, col) = if column { (index, 0) } else { (0, index) };
+    let mut v = f.alpha * sum;
+    // SAFETY: the caller's promise.
+    unsafe {
+        if !f.bias_column.is_null() {
+            v += *f.bias_column.add(col);
+        }
+        if !f.bias_row.is_null() {
+            v += *f.bias_row.add(row);
+        }
+        if !f.residual.is_null() {
+            v += *f.residual.add(place);
+        }
+        if f.accumulate {
+            v += *item.c.add(place);
+        }
+    }
+    match f.activation {
+        Activation::Identity => v,
+        Activation::Relu => {
+            if v < 0.0 {
+                0.0
+            } else {
+                v
+            }
+        }
+        Activation::LeakyRelu(slope) => {
+            if v < 0.0 {
+                slope * v
+            } else {
+                v
+            }
+        }
+        Activation::Clamp(low, high) => {
+            if v < low {
+                low
+            } else if v > high {
+                high
+            } else {
+                v
+            }
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Reorders between the layouts tensors have outside and the layouts kernels want.
+//!
+//! - **Panels**: a `k × n` matrix as `[⌈n/16⌉][k][16]`, columns beyond `n` zero. Right-hand sides of products.
+//! - **nChw16c**: an `N × C × H × W` tensor as `[N][⌈C/16⌉][H][W][16]`, channels beyond `C` zero.
+
+mod image;
+mod transpose;
+
+pub use image::{blocked_len, from_blocked, to_blocked};
+pub use transpose::transpose;
+pub(crate) use transpose::transpose_raw;
+
+use crate::micro::PANEL;
+
+/// Length of the panels of a `k × n` matrix.
+pub const fn panels_len(k: usize, n: usize) -> usize {
+    n.div_ceil(PANEL) * PANEL * k
+}

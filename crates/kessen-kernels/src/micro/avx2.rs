@@ -1,0 +1,108 @@
+//! AVX2 and FMA primitives and kernels: 16 registers of 8 lanes; tiles of 6×16.
+
+use super::body::{for_each, micro_kernels};
+use std::arch::x86_64::*;
+
+type V = __m256;
+const LANES: usize = 8;
+
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+fn zero() -> V {
+    _mm256_setzero_ps()
+}
+
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+fn splat(value: f32) -> V {
+    _mm256_set1_ps(value)
+}
+
+/// # Safety
+/// 8 floats at `p` are readable.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+unsafe fn load(p: *const f32) -> V {
+    // SAFETY: the caller's promise.
+    unsafe { _mm256_loadu_ps(p) }
+}
+
+/// # Safety
+/// 8 floats at `p` are writable.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+unsafe fn store(p: *mut f32, v: V) {
+    // SAFETY: the caller's promise.
+    unsafe { _mm256_storeu_ps(p, v) }
+}
+
+/// All bits set in the first `n` lanes.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+fn lanes_below(n: usize) -> __m256i {
+    _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+}
+
+/// The first `n` lanes, zeros behind.
+///
+/// # Safety
+/// `n` floats at `p` are readable.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+unsafe fn load_part(p: *const f32, n: usize) -> V {
+    // SAFETY: masked lanes are not touched; the others are the caller's promise.
+    unsafe { _mm256_maskload_ps(p, lanes_below(n)) }
+}
+
+/// Stores the first `n` lanes.
+///
+/// # Safety
+/// `n` floats at `p` are writable.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+unsafe fn store_part(p: *mut f32, v: V, n: usize) {
+    // SAFETY: masked lanes are not touched; the others are the caller's promise.
+    unsafe { _mm256_maskstore_ps(p, lanes_below(n), v) }
+}
+
+/// `a·b + c`, rounded once.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+fn fma(a: V, b: V, c: V) -> V {
+    _mm256_fmadd_ps(a, b, c)
+}
+
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+fn add(a: V, b: V) -> V {
+    _mm256_add_ps(a, b)
+}
+
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+fn mul(a: V, b: V) -> V {
+    _mm256_mul_ps(a, b)
+}
+
+/// The larger; `b` where either is NaN.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+fn max(a: V, b: V) -> V {
+    _mm256_max_ps(a, b)
+}
+
+/// The smaller; `b` where either is NaN.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+fn min(a: V, b: V) -> V {
+    _mm256_min_ps(a, b)
+}
+
+micro_kernels!(
+    #[target_feature(enable = "avx2,fma")];
+    one: [1 2 3 4 5 6],
+    two: [1 2 3],
+    four: [1],
+    unit_one: [1 2 3 4 5 6],
+    unit_two: []
+);

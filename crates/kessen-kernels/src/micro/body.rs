@@ -1,0 +1,222 @@
+//! The kernels' body, written once over vector primitives.
+
+/// Expands to the kernels of one instruction set. The calling module defines `V` (vector type), `LANES`, and the
+/// primitives `zero, splat, load, store, load_part, store_part, fma, add, mul, max, min`, each with the feature given.
+macro_rules! micro_kernels {
+    ($(#[$feature:meta])?; one: [$($one:literal)*], two: [$($two:literal)*], four: [$($four:literal)*],
+     unit_one: [$($unit_one:literal)*], unit_two: [$($unit_two:literal)*]) => {
+        use crate::epilogue::Activation;
+        use crate::micro::{Family, PANEL, Rows, Sum, Tile, ZEROS};
+
+        /// Registers per panel.
+        const PV: usize = PANEL / LANES;
+
+        /// The kernels of this instruction set.
+        pub(super) static FAMILY: Family = Family {
+            one: &[$(tile::<$one, { PV }, false>),*],
+            two: &[$(tile::<$two, { 2 * PV }, false>),*],
+            four: &[$(tile::<$four, { 4 * PV }, false>),*],
+            unit_one: &[$(tile::<$unit_one, { PV }, true>),*],
+            unit_two: &[$(tile::<$unit_two, { 2 * PV }, true>),*],
+            dots,
+        };
+
+        /// Offset of register `r` of a row whose panels lie `panel` apart.
+        #[inline]
+        fn place(r: usize, panel: isize) -> isize {
+            (r * LANES / PANEL) as isize * panel + (r * LANES % PANEL) as isize
+        }
+
+        /// Valid lanes of register `r` of `registers` in a row whose last panel has `tail` valid columns.
+        #[inline]
+        fn valid(r: usize, registers: usize, tail: usize) -> usize {
+            let columns = (registers * LANES / PANEL - 1) * PANEL + tail;
+            columns.saturating_sub(r * LANES).min(LANES)
+        }
+
+        /// Four dot products with one vector, summed in `LANES` interleaved parts.
+        ///
+        /// # Safety
+        /// See [`crate::micro::Dots`].
+        $(#[$feature])?
+        unsafe fn dots(rows: [*const f32; 4], x: *const f32, k: usize) -> [f32; 4] {
+            let mut acc = [zero(); 4];
+            let whole = k - k % LANES;
+            let mut parts = [[0.0f32; LANES]; 4];
+            // SAFETY: the caller promises `k` floats each.
+            unsafe {
+                for at in (0..whole).step_by(LANES) {
+                    let xv = load(x.add(at));
+                    for r in 0..4 {
+                        acc[r] = fma(load(rows[r].add(at)), xv, acc[r]);
+                    }
+                }
+                let xv = load_part(x.add(whole), k - whole);
+                for r in 0..4 {
+                    acc[r] = fma(load_part(rows[r].add(whole), k - whole), xv, acc[r]);
+                    store(parts[r].as_mut_ptr(), acc[r]);
+                }
+            }
+            parts.map(|part| part.iter().sum())
+        }
+
+        /// Computes one tile of `MR` rows and `R` registers per row. `UNIT`: rows of `A` are neighbours.
+        ///
+        /// # Safety
+        /// See [`super::Kernel`].
+        $(#[$feature])?
+        unsafe fn tile<const MR: usize, const R: usize, const UNIT: bool>(sum: &Sum, rows: &Rows, tile: &Tile) {
+            let mut acc = [[zero(); R]; MR];
+            let [outer, middle, inner] = sum.loops;
+            for o in 0..outer.count {
+                let depth = if o + 1 == outer.count { sum.depth_last } else { sum.depth };
+                for m in 0..middle.count {
+                    for i in 0..inner.count {
+                        let (o, m, i) = (o as isize, m as isize, i as isize);
+                        let a = tile.a.wrapping_offset(o * outer.a + m * middle.a + i * inner.a);
+                        let b = tile.b.wrapping_offset(o * outer.b + m * middle.b + i * inner.b);
+                        let mut p = [a; MR];
+                        if !UNIT {
+                            for r in 0..MR {
+                                p[r] = a.wrapping_offset(rows.a[r]);
+                            }
+                            if rows.clipped {
+                                let (dh, dw) = (m as i32 * sum.clip.step_h, i as i32 * sum.clip.step_w);
+                                let mut any = false;
+                                for r in 0..MR {
+                                    let inside = ((rows.h[r] + dh) as u32) < sum.clip.height as u32
+                                        && ((rows.w[r] + dw) as u32) < sum.clip.width as u32;
+                                    any |= inside;
+                                    p[r] = if inside { p[r] } else { ZEROS.0.as_ptr() };
+                                }
+                                if !any {
+                                    continue;
+                                }
+                            }
+                        }
+                        // SAFETY: the caller promises the addresses.
+                        unsafe { multiply::<MR, R, UNIT>(&mut acc, p, b, depth, sum) };
+                    }
+                }
+            }
+            // SAFETY: the caller promises the addresses.
+            unsafe { finish(acc, rows, tile) };
+        }
+
+        /// Adds `depth` products to the accumulators.
+        ///
+        /// # Safety
+        /// `p[r] + k·a_col` and 16·`nv` floats of `B`'s row `k` are readable.
+        $(#[$feature])?
+        #[inline]
+        unsafe fn multiply<const MR: usize, const R: usize, const UNIT: bool>(
+            acc: &mut [[V; R]; MR],
+            p: [*const f32; MR],
+            b: *const f32,
+            depth: usize,
+            sum: &Sum,
+        ) {
+            let (mut b, mut k) = (b, 0isize);
+            for _ in 0..depth {
+                // SAFETY: the caller promises the addresses.
+                unsafe {
+                    let mut bv = [zero(); R];
+                    for r in 0..R {
+                        bv[r] = load(b.offset(place(r, sum.b_panel)));
+                    }
+                    for i in 0..MR {
+                        let av = splat(if UNIT { *p[0].offset(k).add(i) } else { *p[i].offset(k) });
+                        for r in 0..R {
+                            acc[i][r] = fma(av, bv[r], acc[i][r]);
+                        }
+                    }
+                }
+                b = b.wrapping_offset(sum.b_row);
+                k += sum.a_col;
+            }
+        }
+
+        /// Applies the epilogue and stores the tile.
+        ///
+        /// # Safety
+        /// See [`super::Kernel`].
+        $(#[$feature])?
+        #[inline]
+        unsafe fn finish<const MR: usize, const R: usize>(mut acc: [[V; R]; MR], rows: &Rows, tile: &Tile) {
+            let f = &tile.finish;
+            let whole = tile.tail == PANEL;
+            if f.alpha != 1.0 {
+                let alpha = splat(f.alpha);
+                for_each!(MR, R, |i, r| acc[i][r] = mul(alpha, acc[i][r]));
+            }
+            if !f.bias_column.is_null() {
+                for r in 0..R {
+                    // SAFETY: one bias per valid column.
+                    let bias = unsafe { load_part(f.bias_column.add(r * LANES), valid(r, R, tile.tail)) };
+                    for i in 0..MR {
+                        acc[i][r] = add(acc[i][r], bias);
+                    }
+                }
+            }
+            if !f.bias_row.is_null() {
+                for i in 0..MR {
+                    // SAFETY: one bias per row.
+                    let bias = splat(unsafe { *f.bias_row.add(i) });
+                    for r in 0..R {
+                        acc[i][r] = add(acc[i][r], bias);
+                    }
+                }
+            }
+            for (wanted, source) in [(!f.residual.is_null(), f.residual), (f.accumulate, tile.c as *const f32)] {
+                // SAFETY: residual and `C` are readable at the tile's valid columns.
+                unsafe {
+                    if wanted && whole {
+                        for_each!(MR, R, |i, r| acc[i][r] =
+                            add(acc[i][r], load(source.offset(rows.c[i] + place(r, tile.c_panel)))));
+                    } else if wanted {
+                        for_each!(MR, R, |i, r| acc[i][r] =
+                            add(acc[i][r], load_part(source.wrapping_offset(rows.c[i] + place(r, tile.c_panel)), valid(r, R, tile.tail))));
+                    }
+                }
+            }
+            match f.activation {
+                Activation::Identity => {}
+                Activation::Relu => for_each!(MR, R, |i, r| acc[i][r] = max(zero(), acc[i][r])),
+                Activation::LeakyRelu(slope) => {
+                    let slope = splat(slope);
+                    for_each!(MR, R, |i, r| acc[i][r] =
+                        fma(slope, min(zero(), acc[i][r]), max(zero(), acc[i][r])));
+                }
+                Activation::Clamp(low, high) => {
+                    let (low, high) = (splat(low), splat(high));
+                    for_each!(MR, R, |i, r| acc[i][r] = min(high, max(low, acc[i][r])));
+                }
+            }
+            // SAFETY: `C` is writable at the tile's valid columns.
+            unsafe {
+                if whole {
+                    for_each!(MR, R, |i, r| store(tile.c.offset(rows.c[i] + place(r, tile.c_panel)), acc[i][r]));
+                } else {
+                    for_each!(MR, R, |i, r| store_part(
+                        tile.c.wrapping_offset(rows.c[i] + place(r, tile.c_panel)),
+                        acc[i][r],
+                        valid(r, R, tile.tail)
+                    ));
+                }
+            }
+        }
+    };
+}
+
+/// Runs a statement for every accumulator.
+macro_rules! for_each {
+    ($mr:expr, $r:expr, |$i:ident, $j:ident| $body:expr) => {
+        for $i in 0..$mr {
+            for $j in 0..$r {
+                $body;
+            }
+        }
+    };
+}
+
+pub(super) use {for_each, micro_kernels};

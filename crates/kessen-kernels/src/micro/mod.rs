@@ -1,0 +1,223 @@
+//! The micro-kernel family everything dense is built from:
+//!
+//! ```text
+//! C[mr × 16·nv] = epilogue( Σ_j A_j[mr × depth] · B_j[depth × 16·nv] )
+//! ```
+//!
+//! `A` is read as broadcast scalars, `B` as rows of 16 floats ("panels"), and the sum over `j` is a nest of three
+//! loops with a step in `A` and in `B` each. That one shape serves matrix products (one `j`), convolution (`j` runs
+//! over channel block × kernel row × kernel column, `A`'s rows are pixels anywhere in memory), gradients to weights
+//! (`j` runs over image rows, `depth` over pixels) and Winograd's batched products. Rows of `A` that fall into a
+//! convolution's zero padding are read from a row of zeros.
+//!
+//! The body is written once, as a macro over vector primitives ([`body`]), and compiled for every instruction set.
+//! Rejected: one kernel per operator (each would need its own tails, epilogue and tests), and run-time code
+//! generation (needs writable executable memory and cannot be read).
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod body;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod scalar;
+
+use crate::epilogue::Activation;
+use crate::isa::Isa;
+
+/// Width of a panel: the number of columns of `B` and `C` that lie together, on every instruction set.
+pub const PANEL: usize = 16;
+/// Largest number of rows of any kernel.
+pub const MAX_ROWS: usize = 16;
+
+/// One loop of the nest over `j`: how often, and the step per turn in `A` and `B` (elements).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Loop {
+    pub count: usize,
+    pub a: isize,
+    pub b: isize,
+}
+
+impl Loop {
+    /// A loop that runs once.
+    pub const ONCE: Loop = Loop { count: 1, a: 0, b: 0 };
+}
+
+/// What is summed; shared by all tiles of one product.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sum {
+    /// Outermost first.
+    pub loops: [Loop; 3],
+    /// Products per innermost turn.
+    pub depth: usize,
+    /// The same during the outermost loop's last turn (a channel block that is not full).
+    pub depth_last: usize,
+    /// Step of `A` from one product to the next; 1 where tiles are clipped.
+    pub a_col: isize,
+    /// Step of `B` from one product to the next.
+    pub b_row: isize,
+    /// Step of `B` from one panel to the next.
+    pub b_panel: isize,
+    /// The image that clipped tiles read.
+    pub clip: Clip,
+}
+
+impl Sum {
+    /// A plain product of `depth` terms.
+    pub fn product(depth: usize, a_col: isize, b_row: isize, b_panel: isize) -> Sum {
+        let loops = [Loop::ONCE; 3];
+        Sum { loops, depth, depth_last: depth, a_col, b_row, b_panel, clip: Clip::default() }
+    }
+}
+
+/// Bounds of the image for clipped tiles, and the step in it per turn of the second and third loop. At most
+/// [`PANEL`] products per innermost turn are allowed when clipping.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Clip {
+    pub height: i32,
+    pub width: i32,
+    pub step_h: i32,
+    pub step_w: i32,
+}
+
+/// Where each of a tile's rows lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rows {
+    /// Offset of each row in `A`.
+    pub a: [isize; MAX_ROWS],
+    /// Offset of each row in `C` and in the residual.
+    pub c: [isize; MAX_ROWS],
+    /// Image row and column that each row starts from; looked at where `clipped`.
+    pub h: [i32; MAX_ROWS],
+    pub w: [i32; MAX_ROWS],
+    /// Whether some row may leave the image.
+    pub clipped: bool,
+}
+
+impl Rows {
+    /// Rows at constant distances in `A` and `C`.
+    pub fn strided(a_row: isize, c_row: isize) -> Rows {
+        let along = |step: isize| std::array::from_fn(|i| i as isize * step);
+        Rows { a: along(a_row), c: along(c_row), h: [0; MAX_ROWS], w: [0; MAX_ROWS], clipped: false }
+    }
+}
+
+/// One tile: operands at its first row and column, and what happens to the sum.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tile {
+    pub a: *const f32,
+    pub b: *const f32,
+    pub c: *mut f32,
+    /// Step of `C` and the residual from one panel to the next.
+    pub c_panel: isize,
+    /// Valid columns of the last panel, `1..=PANEL`.
+    pub tail: usize,
+    pub finish: Finish,
+}
+
+/// The epilogue at one tile: `activation(alpha·sum + bias + residual + C)`; null pointers stand for absent terms.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Finish {
+    pub alpha: f32,
+    /// Adds what `C` holds.
+    pub accumulate: bool,
+    /// One per column, at the tile's first column.
+    pub bias_column: *const f32,
+    /// One per row, at the tile's first row.
+    pub bias_row: *const f32,
+    /// Laid out as `C`, at the tile's first row and column.
+    pub residual: *const f32,
+    pub activation: Activation,
+}
+
+impl Finish {
+    /// Stores the sum as it is, or adds it to what is there.
+    pub const fn plain(accumulate: bool) -> Finish {
+        Finish {
+            alpha: 1.0,
+            accumulate,
+            bias_column: std::ptr::null(),
+            bias_row: std::ptr::null(),
+            residual: std::ptr::null(),
+            activation: Activation::Identity,
+        }
+    }
+}
+
+/// A compiled kernel.
+///
+/// # Safety
+/// The CPU has the kernel's instruction set; every address that follows from the arguments lies in memory that may be
+/// read (`A`, `B`, bias, residual) or written (`C`), and nobody else writes it meanwhile.
+pub(crate) type Kernel = unsafe fn(&Sum, &Rows, &Tile);
+
+/// The kernels of one instruction set.
+pub(crate) struct Family {
+    /// Kernels by panels (1, 2, 4) and rows; `rows[v][r - 1]`.
+    one: &'static [Kernel],
+    two: &'static [Kernel],
+    four: &'static [Kernel],
+    /// The same for rows of `A` that are neighbours (`a[i] = i`).
+    unit_one: &'static [Kernel],
+    unit_two: &'static [Kernel],
+    /// Four dot products with one vector.
+    pub dots: Dots,
+}
+
+/// Dot products of four rows of `k` floats each with `x`.
+///
+/// # Safety
+/// The CPU has the kernel's instruction set; `k` floats are readable at each row and at `x`.
+pub(crate) type Dots = unsafe fn(rows: [*const f32; 4], x: *const f32, k: usize) -> [f32; 4];
+
+impl Family {
+    /// The kernels of the active instruction set.
+    pub fn active() -> &'static Family {
+        match Isa::active() {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => &avx512::FAMILY,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => &avx2::FAMILY,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => &neon::FAMILY,
+            _ => &scalar::FAMILY,
+        }
+    }
+
+    /// Panels per tile (1, 2 or 4) that use the registers best for a product of `rows` rows.
+    pub fn panels_for(&self, rows: usize) -> usize {
+        if rows <= self.four.len() {
+            4
+        } else if rows <= self.two.len() || self.two.len() >= 8 {
+            2
+        } else {
+            1
+        }
+    }
+
+    /// Most rows of a kernel with `panels` panels that is worth using for large products.
+    pub fn rows(&self, panels: usize) -> usize {
+        match panels {
+            1 => self.one.len(),
+            2 => self.two.len(),
+            _ => self.four.len(),
+        }
+    }
+
+    /// The kernel for `rows` rows and `panels` panels; `unit` promises that `Rows::a[i] = i` and no clipping.
+    pub fn kernel(&self, rows: usize, panels: usize, unit: bool) -> Kernel {
+        let (list, unit_list) = match panels {
+            1 => (self.one, self.unit_one),
+            2 => (self.two, self.unit_two),
+            _ => (self.four, [].as_slice()),
+        };
+        let list = if unit && rows <= unit_list.len() { unit_list } else { list };
+        list[rows - 1]
+    }
+}
+
+/// Source of rows that lie in the zero padding.
+#[repr(align(64))]
+struct Zeros([f32; PANEL]);
+static ZEROS: Zeros = Zeros([0.0; PANEL]);

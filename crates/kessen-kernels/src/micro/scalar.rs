@@ -1,0 +1,96 @@
+//! Plain Rust primitives and kernels, for every CPU; a "vector" is an array of 16 floats.
+
+use super::body::{for_each, micro_kernels};
+
+type V = [f32; LANES];
+const LANES: usize = 16;
+
+#[inline]
+fn zero() -> V {
+    [0.0; LANES]
+}
+
+#[inline]
+fn splat(value: f32) -> V {
+    [value; LANES]
+}
+
+/// # Safety
+/// 16 floats at `p` are readable.
+#[inline]
+unsafe fn load(p: *const f32) -> V {
+    // SAFETY: the caller's promise.
+    unsafe { p.cast::<V>().read_unaligned() }
+}
+
+/// # Safety
+/// 16 floats at `p` are writable.
+#[inline]
+unsafe fn store(p: *mut f32, v: V) {
+    // SAFETY: the caller's promise.
+    unsafe { p.cast::<V>().write_unaligned(v) }
+}
+
+/// The first `n` lanes, zeros behind.
+///
+/// # Safety
+/// `n` floats at `p` are readable.
+#[inline]
+unsafe fn load_part(p: *const f32, n: usize) -> V {
+    let mut v = zero();
+    // SAFETY: `n <= LANES` floats by the caller's promise.
+    unsafe { std::ptr::copy_nonoverlapping(p, v.as_mut_ptr(), n) };
+    v
+}
+
+/// Stores the first `n` lanes.
+///
+/// # Safety
+/// `n` floats at `p` are writable.
+#[inline]
+unsafe fn store_part(p: *mut f32, v: V, n: usize) {
+    // SAFETY: `n <= LANES` floats by the caller's promise.
+    unsafe { std::ptr::copy_nonoverlapping(v.as_ptr(), p, n) };
+}
+
+#[inline]
+fn zip(a: V, b: V, f: impl Fn(f32, f32) -> f32) -> V {
+    std::array::from_fn(|lane| f(a[lane], b[lane]))
+}
+
+/// `a·b + c`, rounded twice: a fused product would be a library call without hardware support.
+#[inline]
+fn fma(a: V, b: V, c: V) -> V {
+    std::array::from_fn(|lane| a[lane] * b[lane] + c[lane])
+}
+
+#[inline]
+fn add(a: V, b: V) -> V {
+    zip(a, b, |a, b| a + b)
+}
+
+#[inline]
+fn mul(a: V, b: V) -> V {
+    zip(a, b, |a, b| a * b)
+}
+
+/// The larger; `b` where either is NaN.
+#[inline]
+fn max(a: V, b: V) -> V {
+    zip(a, b, |a, b| if a > b { a } else { b })
+}
+
+/// The smaller; `b` where either is NaN.
+#[inline]
+fn min(a: V, b: V) -> V {
+    zip(a, b, |a, b| if a < b { a } else { b })
+}
+
+micro_kernels!(
+    ;
+    one: [1 2 3 4],
+    two: [],
+    four: [],
+    unit_one: [1 2 3 4],
+    unit_two: []
+);
