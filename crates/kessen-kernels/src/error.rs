@@ -35,4 +35,18 @@ pub enum Error {
     /// A descriptor that no kernel can carry out; the text says what was found, what is allowed and what to do.
     #[error("{0}")]
     Descriptor(String),
+    /// A class that a loss cannot count.
+    #[error(
+        "the target at place {place} is {found}, but there are {classes} classes, 0 to {}; correct the labels, or name \
+         the label to be ignored",
+        .classes.saturating_sub(1)
+    )]
+    Class {
+        /// Index into the targets.
+        place: usize,
+        /// The value found.
+        found: String,
+        /// Number of classes.
+        classes: usize,
+    },
 }

@@ -12,10 +12,12 @@ mod error;
 pub mod gemm;
 pub mod isa;
 pub mod layout;
+pub mod loss;
 mod math;
 mod micro;
 pub mod reduce;
 mod simd;
+pub mod softmax;
 #[cfg(test)]
 mod testing;
 pub mod threads;

@@ -1,0 +1,324 @@
+//! Softmax and cross-entropy in one: logits `[N, K, inner]`, one class of `K` for each of the `N·inner` places.
+//!
+//! With p = softmax(logits), class t, weights w and smoothing ε, one place's loss is
+//! `−(1−ε)·w_t·ln p_t − ε/K·Σ_k w_k·ln p_k`, and the gradient is
+//! `(1−ε)·w_t·(p_k − [k=t]) + ε/K·(p_k·Σ_j w_j − w_k)`. The mean divides by Σ w_t over the places not ignored, and
+//! is 0 where all are.
+
+use super::Reduction;
+use crate::Error;
+use crate::isa::Isa;
+use crate::math;
+use crate::simd::{Float, LANES, Simd, kernel};
+use crate::softmax::{Shape, columns_max_sum, row_exp, row_exp_sum, row_max};
+use crate::threads::{Shared, parallel_for};
+
+/// Elements of one task.
+const GRAIN: usize = 8 * 1024;
+
+/// The classes of the places, `[N, inner]`.
+#[derive(Clone, Copy, Debug)]
+pub enum Classes<'a> {
+    /// As integers.
+    I64(&'a [i64]),
+    /// As whole numbers in floats.
+    F32(&'a [f32]),
+}
+
+impl Classes<'_> {
+    /// Number of places.
+    pub fn len(&self) -> usize {
+        match self {
+            Classes::I64(t) => t.len(),
+            Classes::F32(t) => t.len(),
+        }
+    }
+
+    /// Whether there are no places.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn get(&self, place: usize) -> i64 {
+        match self {
+            Classes::I64(t) => t[place],
+            Classes::F32(t) if t[place].fract() == 0.0 => t[place] as i64,
+            Classes::F32(_) => i64::MIN,
+        }
+    }
+}
+
+/// The loss and its options.
+#[derive(Clone, Copy, Debug)]
+pub struct CrossEntropy<'a> {
+    /// A factor for each class.
+    pub weight: Option<&'a [f32]>,
+    /// Label smoothing ε, 0 to 1.
+    pub smoothing: f32,
+    /// The class of places that don't count.
+    pub ignore: Option<i64>,
+    /// How the places' losses are made one.
+    pub reduction: Reduction,
+}
+
+impl Default for CrossEntropy<'_> {
+    fn default() -> Self {
+        CrossEntropy { weight: None, smoothing: 0.0, ignore: Some(-100), reduction: Reduction::Mean }
+    }
+}
+
+/// What the kernels need: the options with the sums worked out.
+#[derive(Clone, Copy)]
+struct Plan<'a> {
+    weight: Option<&'a [f32]>,
+    /// 1 − ε
+    sharp: f32,
+    /// ε/K
+    spread: f32,
+    /// Σ w over all classes
+    weights: f32,
+    /// What gradients are multiplied with.
+    scale: f32,
+    shape: Shape,
+}
+
+impl Plan<'_> {
+    fn weight(&self, class: usize) -> f32 {
+        self.weight.map_or(1.0, |w| w[class])
+    }
+}
+
+impl CrossEntropy<'_> {
+    /// The loss, and each place's in `losses` (`[N, inner]`, 0 where ignored, before the reduction).
+    ///
+    /// # Errors
+    /// A class is neither below `K` nor the ignored one.
+    ///
+    /// # Panics
+    /// If the lengths don't fit `shape`.
+    pub fn forward(
+        &self,
+        logits: &[f32],
+        shape: Shape,
+        classes: Classes<'_>,
+        losses: &mut [f32],
+    ) -> Result<f32, Error> {
+        self.run(logits, shape, classes, 1.0, losses, None)
+    }
+
+    /// As [`CrossEntropy::forward`], with `dlogits` = `dloss` times the gradient of the loss.
+    ///
+    /// # Errors
+    /// As for the forward pass.
+    ///
+    /// # Panics
+    /// If the lengths don't fit `shape`.
+    pub fn forward_backward(
+        &self,
+        logits: &[f32],
+        shape: Shape,
+        classes: Classes<'_>,
+        dloss: f32,
+        losses: &mut [f32],
+        dlogits: &mut [f32],
+    ) -> Result<f32, Error> {
+        self.run(logits, shape, classes, dloss, losses, Some(dlogits))
+    }
+
+    fn run(
+        &self,
+        logits: &[f32],
+        shape: Shape,
+        classes: Classes<'_>,
+        dloss: f32,
+        losses: &mut [f32],
+        dlogits: Option<&mut [f32]>,
+    ) -> Result<f32, Error> {
+        let [n, k, inner] = shape;
+        assert_eq!(logits.len(), n * k * inner, "cross-entropy: logits don't fit {shape:?}");
+        assert!(classes.len() == n * inner && losses.len() == n * inner, "cross-entropy: classes or losses");
+        assert!(self.weight.is_none_or(|w| w.len() == k), "cross-entropy: one weight a class");
+        if let Some(d) = &dlogits {
+            assert_eq!(d.len(), logits.len(), "cross-entropy: gradient's length");
+        }
+        let (plan, share) = self.plan(shape, self.counted(classes, k)?, dloss);
+        let isa = Isa::active();
+        let losses_out = Shared::new(losses);
+        let dlogits_out = dlogits.map(Shared::new);
+        let slab = k * inner;
+        let per_task = (GRAIN / slab.max(1)).max(1);
+        parallel_for(n.div_ceil(per_task), |task| {
+            for row in task * per_task..((task + 1) * per_task).min(n) {
+                // SAFETY: rows are disjoint.
+                let losses = unsafe { losses_out.part(row * inner..(row + 1) * inner) };
+                // SAFETY: as above.
+                let d = dlogits_out.as_ref().map(|d| unsafe { d.part(row * slab..(row + 1) * slab) });
+                let x = &logits[row * slab..(row + 1) * slab];
+                let target = |place: usize| match classes.get(row * inner + place) {
+                    t if Some(t) == self.ignore => None,
+                    t => Some(t as usize),
+                };
+                if inner == 1 {
+                    losses[0] = match (target(0), d) {
+                        (None, d) => {
+                            d.into_iter().for_each(|d| d.fill(0.0));
+                            0.0
+                        }
+                        (Some(t), None) => row_loss(isa, plan, t, x),
+                        (Some(t), Some(d)) => row_gradient(isa, plan, t, x, d),
+                    };
+                } else {
+                    slab_losses(isa, plan, &target, x, losses, d);
+                }
+            }
+        });
+        Ok((losses.iter().map(|&l| f64::from(l)).sum::<f64>() * share) as f32)
+    }
+
+    /// The kernels' plan and what the sum of the losses is multiplied with.
+    fn plan(&self, shape: Shape, counted: f64, dloss: f32) -> (Plan<'_>, f64) {
+        let share = match self.reduction {
+            Reduction::Sum => 1.0,
+            Reduction::Mean if counted > 0.0 => 1.0 / counted,
+            Reduction::Mean => 0.0,
+        };
+        let k = shape[1] as f32;
+        let weights = self.weight.map_or(k, |w| w.iter().sum());
+        let (sharp, spread) = (1.0 - self.smoothing, self.smoothing / k);
+        let scale = (share * f64::from(dloss)) as f32;
+        (Plan { weight: self.weight, sharp, spread, weights, scale, shape }, share)
+    }
+
+    /// Checks the classes and sums the weights of the places that count.
+    fn counted(&self, classes: Classes<'_>, k: usize) -> Result<f64, Error> {
+        let mut sum = 0.0;
+        for place in 0..classes.len() {
+            let t = classes.get(place);
+            if Some(t) == self.ignore {
+                continue;
+            }
+            if t < 0 || t as usize >= k {
+                let found = match classes {
+                    Classes::I64(t) => t[place].to_string(),
+                    Classes::F32(t) => t[place].to_string(),
+                };
+                return Err(Error::Class { place, found, classes: k });
+            }
+            sum += self.weight.map_or(1.0, |w| f64::from(w[t as usize]));
+        }
+        Ok(sum)
+    }
+}
+
+kernel! {
+    fn row_loss(plan: Plan<'_>, target: usize, x: &[f32]) -> f32 = row_loss_with;
+    fn row_gradient(plan: Plan<'_>, target: usize, x: &[f32], d: &mut [f32]) -> f32 = row_gradient_with;
+    fn tile(plan: Plan<'_>, targets: &[Option<usize>; LANES], first: usize, width: usize, x: &[f32],
+        losses: &mut [f32], d: Option<&mut [f32]>) = tile_with;
+}
+
+/// −(1−ε)·w_t·ln p_t − ε/K·Σ w·ln p, with ln p = x − log_sum.
+#[inline(always)]
+fn place_loss<S: Simd>(s: S, plan: Plan<'_>, target: usize, x: &[f32], log_sum: f32) -> f32 {
+    let mut loss = plan.sharp * plan.weight(target) * (log_sum - x[target]);
+    if plan.spread != 0.0 {
+        let mut dot = s.splat(0.0);
+        for (i, v) in x.chunks(LANES).enumerate() {
+            let v = s.load_part(v);
+            dot = match plan.weight {
+                None => dot + v,
+                Some(w) => v.mul_add(s.load_part(&w[i * LANES..w.len().min((i + 1) * LANES)]), dot),
+            };
+        }
+        loss += plan.spread * (plan.weights * log_sum - dot.sum());
+    }
+    loss
+}
+
+#[inline(always)]
+fn row_loss_with<S: Simd>(s: S, plan: Plan<'_>, target: usize, x: &[f32]) -> f32 {
+    let max = row_max(s, x);
+    let sum = row_exp_sum(s, x, max);
+    place_loss(s, plan, target, x, max + sum.ln())
+}
+
+#[inline(always)]
+fn row_gradient_with<S: Simd>(s: S, plan: Plan<'_>, target: usize, x: &[f32], d: &mut [f32]) -> f32 {
+    let max = row_max(s, x);
+    let sum = row_exp(s, x, max, d);
+    let own = plan.sharp * plan.weight(target);
+    let factor = s.splat(plan.scale * (own + plan.spread * plan.weights) / sum);
+    let spread = s.splat(-plan.scale * plan.spread);
+    for (i, d) in d.chunks_mut(LANES).enumerate() {
+        let e = s.load_part(d) * factor;
+        let w = match plan.weight {
+            None => s.splat(1.0),
+            Some(w) => s.load_part(&w[i * LANES..i * LANES + d.len()]),
+        };
+        w.mul_add(spread, e).store_part(d);
+    }
+    d[target] -= plan.scale * own;
+    place_loss(s, plan, target, x, max + sum.ln())
+}
+
+/// One sample with several places: sixteen places at a time.
+fn slab_losses(
+    isa: Isa,
+    plan: Plan<'_>,
+    target: &impl Fn(usize) -> Option<usize>,
+    x: &[f32],
+    losses: &mut [f32],
+    mut d: Option<&mut [f32]>,
+) {
+    let inner = plan.shape[2];
+    for first in (0..inner).step_by(LANES) {
+        let width = LANES.min(inner - first);
+        let mut targets = [None; LANES];
+        (0..width).for_each(|lane| targets[lane] = target(first + lane));
+        tile(isa, plan, &targets, first, width, x, &mut losses[first..first + width], d.as_deref_mut());
+    }
+}
+
+#[inline(always)]
+fn tile_with<S: Simd>(
+    s: S,
+    plan: Plan<'_>,
+    targets: &[Option<usize>; LANES],
+    first: usize,
+    width: usize,
+    x: &[f32],
+    losses: &mut [f32],
+    d: Option<&mut [f32]>,
+) {
+    let inner = plan.shape[2];
+    let (max, sum) = columns_max_sum(s, inner, first, width, x);
+    let log_sum = max + math::log(s, sum);
+    let mut dot = s.splat(0.0);
+    for (k, x) in x.chunks_exact(inner).enumerate() {
+        dot = s.load_part(&x[first..first + width]).mul_add(s.splat(plan.weight(k)), dot);
+    }
+    let smooth = (log_sum * s.splat(plan.weights) - dot) * s.splat(plan.spread);
+    let (log_sums, smooths) = (log_sum.array(), smooth.array());
+    let (mut own, mut counted) = ([0.0; LANES], [0.0; LANES]);
+    for lane in 0..width {
+        losses[lane] = 0.0;
+        if let Some(t) = targets[lane] {
+            own[lane] = plan.sharp * plan.weight(t);
+            counted[lane] = plan.scale;
+            losses[lane] = own[lane] * (log_sums[lane] - x[t * inner + first + lane]) + smooths[lane];
+        }
+    }
+    let Some(d) = d else { return };
+    let counted = s.load(&counted);
+    let factor = counted * (s.load(&own) + s.splat(plan.spread * plan.weights)) / sum;
+    let spread = -counted * s.splat(plan.spread);
+    for (k, (x, d)) in x.chunks_exact(inner).zip(d.chunks_exact_mut(inner)).enumerate() {
+        let e = math::exp(s, s.load_part(&x[first..first + width]) - max) * factor;
+        s.splat(plan.weight(k)).mul_add(spread, e).store_part(&mut d[first..first + width]);
+    }
+    for lane in 0..width {
+        if let Some(t) = targets[lane] {
+            d[t * inner + first + lane] -= plan.scale * own[lane];
+        }
+    }
+}
