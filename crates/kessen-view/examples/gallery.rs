@@ -2,8 +2,9 @@
 //! `cargo run -p kessen-view --example gallery -- FOLDER`.
 
 use kessen_view::{
-    Axis, BarChart, ColourMap, Confusion, HeatMap, Image, ImageGrid, Mark, Panels, Picture, Result, Scale,
-    Series, Tile, XyChart,
+    Approximation, Axis, BarChart, ColourMap, Confusion, HeatMap, Image, ImageGrid, Mark, Panels, Picture,
+    Report, Result, Scale, Section, Series, Snapshot, Table, Tile, WidthError, XyChart, error_by_width,
+    learning_curve,
 };
 use std::path::PathBuf;
 
@@ -22,12 +23,16 @@ fn main() -> Result<()> {
         ("digits", digits()?),
         ("filters", filters()?),
         ("panels", panels()),
+        ("approximation", approximation()?.picture()),
+        ("fit", approximation()?.fit()),
+        ("width", width()),
+        ("steps", steps()),
     ];
     for (name, picture) in pictures {
         picture.save(folder.join(name).with_extension("svg"))?;
         picture.save(folder.join(name).with_extension("png"))?;
     }
-    Ok(())
+    report()?.save(folder.join("report.html"))
 }
 
 /// A repeatable stand-in for noise, in [0, 1).
@@ -136,4 +141,114 @@ fn panels() -> Picture {
         XyChart::new(format!("frequency {}", k + 1)).size(380.0, 260.0).line("", wave).picture()
     };
     (0..6).map(panel).fold(Panels::new("Small multiples", 3).sides(["low", "high"]), Panels::panel).picture()
+}
+
+/// A 1–6–1 perceptron before, during and after plain gradient descent on noisy samples of a sine.
+fn approximation() -> Result<Approximation> {
+    const H: usize = 6;
+    let sigmoid = |u: f64| 1.0 / (1.0 + (-u).exp());
+    let data: Vec<(f64, f64)> = (0..40)
+        .map(|k| (f64::from(k) / 20.0 - 0.975, noise(k as usize) * 0.2 - 0.1))
+        .map(|(x, e)| (x, (std::f64::consts::PI * x).sin() + 0.3 * x + e))
+        .collect();
+    let x: Vec<f64> = (0..=200).map(|k| f64::from(k) / 100.0 - 1.0).collect();
+    let target: Vec<f64> = x.iter().map(|x| (std::f64::consts::PI * x).sin() + 0.3 * x).collect();
+    let start = |k: usize, scale: f64| scale * (2.0 * noise(k + 40) - 1.0);
+    let mut v: [f64; H] = std::array::from_fn(|k| start(k, 6.0));
+    let mut c: [f64; H] = std::array::from_fn(|k| start(k + 10, 3.0));
+    let mut w: [f64; H] = std::array::from_fn(|k| start(k + 20, 1.0));
+    let mut b = 0.0;
+    let mut shown = Approximation::new("Learning sin(πx) + 0.3x with six sigmoid units", x.clone())
+        .target(target)?
+        .data(data.iter().copied());
+    for step in 0..=60_000 {
+        if let Some(title) = [(0, "before"), (600, "after 600 steps"), (60_000, "after 60,000 steps")]
+            .iter()
+            .find_map(|(at, title)| (*at == step).then_some(*title))
+        {
+            shown = shown.snapshot(Snapshot::perceptron(title, &x, (&v, &c), (&w, b), sigmoid)?)?;
+        }
+        let rate = 0.1 / data.len() as f64;
+        let (mut dv, mut dc, mut dw, mut db) = ([0.0; H], [0.0; H], [0.0; H], 0.0);
+        for &(x, d) in &data {
+            let z: [f64; H] = std::array::from_fn(|i| sigmoid(v[i] * x + c[i]));
+            let delta = (0..H).map(|i| w[i] * z[i]).sum::<f64>() + b - d;
+            db += delta;
+            for i in 0..H {
+                dw[i] += delta * z[i];
+                let du = delta * w[i] * z[i] * (1.0 - z[i]);
+                dv[i] += du * x;
+                dc[i] += du;
+            }
+        }
+        b -= rate * db;
+        for i in 0..H {
+            w[i] -= rate * dw[i];
+            v[i] -= rate * dv[i];
+            c[i] -= rate * dc[i];
+        }
+    }
+    Ok(shown)
+}
+
+fn width() -> Picture {
+    let error = |k: u32| {
+        let units = f64::from(1 << k);
+        let worst = 0.6 * units.powf(-1.1) * (0.8 + 0.4 * noise(k as usize));
+        WidthError { units: 1 << k, worst, rms: worst * 0.3 }
+    };
+    error_by_width("|x| on [−1, 1] by a 1–H–1 perceptron", &(0..10).map(error).collect::<Vec<_>>())
+}
+
+fn steps() -> Picture {
+    let curve = |floor: f64, salt: usize| {
+        let at = move |k: usize| {
+            floor
+                + 2.0 * (-(k as f64) / 700.0).exp()
+                + 0.5 * (noise(k + salt) - 0.3) / (1.0 + k as f64 / 900.0)
+        };
+        (1..5000).map(move |k| (k as f64, at(k))).collect::<Vec<_>>()
+    };
+    learning_curve(
+        "Loss per step",
+        "step",
+        "cross-entropy",
+        [("Adam", curve(0.1, 0)), ("SGD", curve(0.25, 9000))],
+    )
+    .picture()
+}
+
+fn report() -> Result<Report> {
+    let layers = Table::new(["layer", "output", "receptive field", "parameters", "MACs"])
+        .row(["conv c1", "batch×16×8×8", "3", "160", "9,216"])
+        .row(["conv c2", "batch×32×8×8", "5", "4,640", "294,912"])
+        .row(["linear f3", "batch×10", "8", "5,130", "5,120"])
+        .total(["total", "", "", "9,930", "309,248"]);
+    Ok(Report::new("digits")
+        .subtitle("A small convolutional network on handwritten digits")
+        .figure("test accuracy", "98.6 %")
+        .figure("parameters", "9,930")
+        .figure("epochs", "30")
+        .figure("training time", "11.4 s")
+        .section(
+            Section::new("Learning")
+                .pictures([(curves(), ""), (steps(), "Pale: as measured; strong: smoothed.")]),
+        )
+        .section(
+            Section::new("Mistakes")
+                .picture(confusion()?, "")
+                .picture(digits()?, "The answers with the lowest probability."),
+        )
+        .section(Section::new("What the network looks for").picture(filters()?, ""))
+        .section(
+            Section::new("Function approximation")
+                .picture(approximation()?.picture(), "Each hidden unit contributes one basis function."),
+        )
+        .section(Section::new("Architecture").table(layers))
+        .section(Section::new("Recipe").code(
+            "recipe.toml",
+            "[data]\nname = \"digits\"\n\n[optimizer]\nname = \"adam\"\nlearning_rate = 1e-3\n",
+        ))
+        .provenance("version", env!("CARGO_PKG_VERSION"))
+        .provenance("seed", "1"))
 }

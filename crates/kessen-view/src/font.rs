@@ -10,7 +10,7 @@ const REGULAR: &[u8] = include_bytes!("../assets/LiberationSans-Regular.ttf");
 const BOLD: &[u8] = include_bytes!("../assets/LiberationSans-Bold.ttf");
 
 /// The `font-family` of every picture.
-pub(crate) const FAMILY: &str = "Liberation Sans, Arial, Helvetica, sans-serif";
+pub(crate) const FAMILY: &str = "Liberation Sans, Arimo, Arial, Helvetica, Nimbus Sans, sans-serif";
 
 /// Height of a capital letter in em: centres text on a line.
 pub(crate) const CAP_HEIGHT: f64 = 0.72;

@@ -21,19 +21,23 @@
 //! architecture drawings, and have to follow the page's light or dark theme through CSS classes, which none of
 //! the charting crates offers.
 
+mod approximation;
 mod chart;
 mod error;
 mod file;
 mod font;
 mod image;
 mod picture;
+mod report;
 mod scale;
 mod spread;
 mod style;
 
+pub use approximation::{Approximation, Snapshot, Unit, WidthError, error_by_width};
 pub use chart::{
     Axis, BarChart, ColourMap, Confusion, HeatMap, ImageGrid, Mark, Panels, Scale, Series, Tile, XyChart,
 };
 pub use error::{Error, Result};
 pub use image::Image;
 pub use picture::Picture;
+pub use report::{Report, Section, Table, learning_curve};

@@ -2,7 +2,7 @@
 
 mod canvas;
 
-pub(crate) use canvas::{Anchor, Canvas, Look, Rect, Words};
+pub(crate) use canvas::{Anchor, Canvas, Look, Rect, Words, escape};
 
 use crate::{Error, Result, file, font};
 use resvg::{tiny_skia, usvg};
@@ -48,7 +48,7 @@ impl Picture {
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" \
              viewBox=\"0 0 {width:.0} {height:.0}\" font-family=\"{}\" role=\"img\" aria-label=\"{}\">\n{body}</svg>\n",
             font::FAMILY,
-            canvas::escape(title),
+            escape(title),
         )
     }
 

@@ -103,8 +103,7 @@ impl Mapping {
 fn linear_ticks(lo: f64, hi: f64, count: usize, whole: bool) -> Vec<Tick> {
     let raw = (hi - lo) / count as f64;
     let magnitude = 10f64.powf(raw.log10().floor());
-    let factor =
-        [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().find(|f| f * magnitude >= raw * 0.999).unwrap_or(10.0);
+    let factor = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().find(|f| f * magnitude >= raw * 0.8).unwrap_or(10.0);
     let mut step = factor * magnitude;
     if whole {
         step = step.max(1.0).ceil();
@@ -217,7 +216,7 @@ mod tests {
             ("tiny", Scale::Linear, (0.0, 4e-8), 4, false, "0 10⁻⁸ 2×10⁻⁸ 3×10⁻⁸ 4×10⁻⁸"),
             ("decades", Scale::Log10, (1e-5, 10.0), 8, false, "10⁻⁵ 10⁻⁴ 0.001 0.01 0.1 1 10"),
             ("one decade", Scale::Log10, (1.5, 9.0), 5, false, "2 5"),
-            ("narrow log", Scale::Log10, (2.1, 2.6), 4, false, "2.2 2.4 2.6"),
+            ("narrow log", Scale::Log10, (2.1, 2.6), 4, false, "2.1 2.2 2.3 2.4 2.5 2.6"),
             ("many decades", Scale::Log10, (1e-12, 1.0), 5, false, "10⁻¹² 10⁻⁹ 10⁻⁶ 0.001 1"),
             ("powers of two", Scale::Log2, (1.0, 16.0), 8, false, "1 2 4 8 16"),
             ("few", Scale::Linear, (-1.1, 1.1), 2, false, "−1 0 1"),

@@ -55,6 +55,9 @@ pub(crate) static MUTED: Role = role("muted", 0x566070, 0xa7b0be);
 pub(crate) static GRID: Role = role("grid", 0xe3e7ec, 0x313946);
 pub(crate) static AXIS: Role = role("axis", 0x98a2b0, 0x6b7686);
 
+/// A cell of a matrix without anything in it.
+pub(crate) static CELL: Role = role("cell", 0xf6f8fa, 0x212833);
+
 pub(crate) static BLUE: Role = role("blue", 0x0067a8, 0x5fb2ee);
 pub(crate) static VERMILION: Role = role("vermilion", 0xd1500b, 0xff8a4c);
 pub(crate) static GREEN: Role = role("green", 0x008a65, 0x3fc79a);
@@ -133,4 +136,20 @@ pub(crate) fn viridis(t: f64) -> Rgb {
         ],
         t,
     )
+}
+
+/// The colour of item `index` of `count`: the series' colours while they suffice, else a ramp that leaves out
+/// what is too pale for a thin line.
+pub(crate) fn series_paint(index: usize, count: usize) -> Paint {
+    if count <= SERIES.len() {
+        return Paint::Role(SERIES[index % SERIES.len()]);
+    }
+    Paint::Rgb(viridis(0.05 + 0.8 * index as f64 / (count - 1) as f64))
+}
+
+/// CSS that turns every picture on a page dark where the reader's system is.
+pub(crate) fn dark_css() -> String {
+    let fixed = [&PAPER, &INK, &MUTED, &GRID, &AXIS, &CELL];
+    let rule = |r: &&Role| format!(".f-{0}{{fill:{1}}}.s-{0}{{stroke:{1}}}", r.class, r.dark);
+    fixed.iter().chain(SERIES.iter()).map(rule).collect()
 }

@@ -1,6 +1,6 @@
 //! Title, axes, grid and legend around the marks of a chart.
 
-use super::Axis;
+use super::{Axis, Scale};
 use crate::font;
 use crate::picture::{Anchor, Canvas, Look, Rect, Words};
 use crate::scale::{Mapping, extent, padded, shows};
@@ -53,7 +53,14 @@ pub(crate) fn range(axis: &Axis, values: impl Iterator<Item = f64>, room: f64) -
         return range;
     }
     let found = extent(axis.scale, values.chain(axis.include));
-    let wide = padded(axis.scale, found, room);
+    let mut wide = padded(axis.scale, found, room);
+    // Room at the ends must not suggest values of the other sign.
+    if axis.scale == Scale::Linear && found.0 >= 0.0 {
+        wide.0 = wide.0.max(0.0);
+    }
+    if axis.scale == Scale::Linear && found.1 <= 0.0 {
+        wide.1 = wide.1.min(0.0);
+    }
     // What an axis has to include is its end, not a value to keep clear of the border.
     let end = |edge: f64, wide: f64| if axis.include == Some(edge) { edge } else { wide };
     (end(found.0, wide.0), end(found.1, wide.1))
@@ -79,7 +86,8 @@ impl Frame<'_> {
         let y = Mapping::new(self.y.scale, self.y_range, bottom, top);
         let y_ticks = y.ticks((area_height / 58.0).round() as usize, self.y.whole);
         let widest = y_ticks.iter().map(|t| font::width(&t.label, size::TICK, false)).fold(0.0, f64::max);
-        let left = 16.0 + widest + 10.0;
+        // At least the width of 0.00, so that the plots of a column of charts start at the same place.
+        let left = 16.0 + widest.max(36.0) + 10.0;
         let area = Rect { x: left, y: top, w: (width - left - self.right).max(10.0), h: area_height };
         let x = Mapping::new(self.x.scale, self.x_range, area.x, area.right());
         let plot = Plot { area, x, y };

@@ -3,7 +3,7 @@
 use crate::font;
 use crate::picture::{Anchor, Canvas, Look, Picture, Rect, Words};
 use crate::scale::{fixed, number};
-use crate::style::{INK, MUTED, PAPER, Rgb, blues, diverging, size, vermilions, viridis};
+use crate::style::{CELL, INK, MUTED, PAPER, Paint, Rgb, blues, diverging, size, vermilions, viridis};
 use crate::{Error, Result};
 
 /// Colours of a heat map.
@@ -111,7 +111,7 @@ impl HeatMap {
             ColourMap::Diverging => diverging(if limit > 0.0 { v / limit } else { 0.0 }),
             ColourMap::Viridis => viridis(share(v)),
         };
-        self.grid.draw(|_, _, v| colour(v), number, &[])
+        self.grid.draw(|_, _, v| colour(v).into(), number, &[])
     }
 }
 
@@ -150,10 +150,10 @@ impl Confusion {
         let total = |t: usize| self.grid.values[t * n..(t + 1) * n].iter().sum::<f64>();
         let share = |t: usize, v: f64| if total(t) > 0.0 { v / total(t) } else { 0.0 };
         let colour = |t: usize, p: usize, v: f64| match () {
-            _ if v <= 0.0 => blues(0.0),
-            _ if t == p => blues(0.15 + 0.65 * share(t, v)),
+            _ if v <= 0.0 => (&CELL).into(),
+            _ if t == p => blues(0.15 + 0.65 * share(t, v)).into(),
             // Mistakes are few: their root tells one from ten while ten from a hundred still differ.
-            _ => vermilions(0.15 + 0.85 * share(t, v).sqrt()),
+            _ => vermilions(0.15 + 0.85 * share(t, v).sqrt()).into(),
         };
         let recall = |t: usize| match total(t) {
             0.0 => "–".to_owned(),
@@ -173,7 +173,7 @@ impl Grid {
     /// Draws the cells with `colour(row, column, value)` and `text(value)`, and `aside` to the right of the rows.
     fn draw(
         &self,
-        colour: impl Fn(usize, usize, f64) -> Rgb,
+        colour: impl Fn(usize, usize, f64) -> Paint,
         text: impl Fn(f64) -> String,
         aside: &[String],
     ) -> Picture {
@@ -233,7 +233,7 @@ impl Grid {
         canvas: &mut Canvas,
         plot: Rect,
         (cell, cell_height): (f64, f64),
-        colour: impl Fn(usize, usize, f64) -> Rgb,
+        colour: impl Fn(usize, usize, f64) -> Paint,
         text: impl Fn(f64) -> String,
     ) {
         let gap = if cell > 20.0 { 2.0 } else { 0.0 };
@@ -243,11 +243,13 @@ impl Grid {
         for (k, &value) in self.values.iter().enumerate() {
             let (r, c) = (k / self.columns.len(), k % self.columns.len());
             let (x, y) = (plot.x + cell * c as f64, plot.y + cell_height * r as f64);
-            let fill = if value.is_finite() { colour(r, c, value) } else { Rgb(200, 200, 200) };
+            let fill = if value.is_finite() { colour(r, c, value) } else { Rgb(200, 200, 200).into() };
             let area = Rect { x, y, w: cell - gap, h: cell_height - gap };
             canvas.rect(area, Look::fill(fill).round(gap * 1.5));
             if with_text {
-                let words = Words::new(letters, fill.readable()).anchor(Anchor::Middle).centred();
+                let paint =
+                    if let Paint::Rgb(fill) = fill { fill.readable().into() } else { Paint::from(&MUTED) };
+                let words = Words::new(letters, paint).anchor(Anchor::Middle).centred();
                 let (x, y) = area.centre();
                 canvas.text(x, y, &text(value), words);
             }
