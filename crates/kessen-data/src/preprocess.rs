@@ -66,6 +66,20 @@ pub struct ImageInput {
     pub fit: Fit,
 }
 
+impl ImageInput {
+    /// Whether images can be brought to this size; a model file may ask for anything.
+    pub(crate) fn check(&self) -> Result<()> {
+        let Self { channels, height, width, .. } = *self;
+        if !matches!(channels, 1 | 3) {
+            return Err(Error::option("channels", channels, "1 for grey or 3 for RGB"));
+        }
+        if !(1..=4096).contains(&height) || !(1..=4096).contains(&width) {
+            return Err(Error::option("image size", format!("{height} × {width}"), "1 to 4096 each way"));
+        }
+        Ok(())
+    }
+}
+
 /// How an image of other proportions comes to the network's size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -190,7 +204,7 @@ impl Standardise {
         })
     }
 
-    fn check(&self, field: &Field) -> Result<()> {
+    pub(crate) fn check(&self, field: &Field) -> Result<()> {
         let n = self.mean.len();
         let groups = field.shape.first().copied().unwrap_or(1);
         let what = || format!("standardisation of field `{}`", field.name);
@@ -244,9 +258,12 @@ impl Preprocess {
             let expected = "an input as in training; this model takes no images";
             return Err(Error::mismatch(name, "an image", expected));
         };
+        input.check()?;
+        let shape = [input.channels, input.height, input.width];
+        self.standardise.check(&Field::f32(name, &shape))?;
         let mut values = Picture::decode(bytes, name)?.to_values(input);
         self.standardise.apply(&mut values);
-        Ok(Tensor::from_vec(&[1, input.channels, input.height, input.width], values)?)
+        Ok(Tensor::from_vec(&[1, shape[0], shape[1], shape[2]], values)?)
     }
 
     /// The names of a target of real numbers, and how to bring it back to the data's own units.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::nearest;
 use crate::read::{Kind, RawTable, read_text};
-use crate::{Column, Dataset, Error, Input, Preprocess, Result, Splits, Standardise, Target};
+use crate::{Column, Dataset, Error, Field, Input, Preprocess, Result, Splits, Standardise, Target};
 
 /// The most different values that a nominal column may have.
 const MAX_VALUES: usize = 256;
@@ -233,6 +233,7 @@ impl Table {
     pub fn inputs(&self, preprocess: &Preprocess) -> Result<Tensor> {
         let mut x = self.encode(preprocess)?;
         let features = x.shape()[1].max(1);
+        preprocess.standardise.check(&Field::f32("x", &[features]))?;
         x.as_slice_mut::<f32>()?.chunks_mut(features).for_each(|row| preprocess.standardise.apply(row));
         Ok(x)
     }

@@ -12,7 +12,8 @@ impl RawTable {
     /// where it has a word above a number, or words that do not occur again below.
     pub fn csv(text: &str, file: &str, header: Option<bool>) -> Result<Self> {
         let first = text.lines().find(|l| !l.trim().is_empty()).unwrap_or_default();
-        let count = |c: &u8| first.bytes().filter(|b| b == c).count();
+        // Every other piece between quotes is quoted.
+        let count = |c: &u8| first.split('"').step_by(2).flat_map(str::bytes).filter(|b| b == c).count();
         let delimiter = *b",;\t".iter().rev().max_by_key(|c| count(c)).unwrap_or(&b',');
         let mut reader = ReaderBuilder::new()
             .delimiter(delimiter)

@@ -46,13 +46,7 @@ fn fifth() -> f64 {
 /// image that cannot be decoded, with its path, and for a class that the training part does not have.
 pub fn image_folder(folder: impl AsRef<Path>, options: &FolderOptions) -> Result<Splits> {
     let folder = folder.as_ref();
-    let ImageInput { channels, height, width, .. } = options.image;
-    if !matches!(channels, 1 | 3) {
-        return Err(Error::option("channels", channels, "1 for grey or 3 for RGB"));
-    }
-    if !(1..=4096).contains(&height) || !(1..=4096).contains(&width) {
-        return Err(Error::option("image size", format!("{height} × {width}"), "1 to 4096 each way"));
-    }
+    options.image.check()?;
     let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned();
     let part = |names: &[&str]| names.iter().map(|n| folder.join(n)).find(|p| p.is_dir());
     let train = part(&["train"]);
