@@ -25,7 +25,20 @@ macro_rules! number_attributes {
         })*
     };
 }
-number_attributes!(usize, "a whole number ≥ 0"; u64, "a whole number ≥ 0"; i64, "a whole number";
+/// Counts and sizes are at most 2³² − 1, so that the products in shape rules can't overflow.
+impl Attribute for usize {
+    const EXPECTED: &'static str = "a whole number from 0 to 4294967295";
+
+    fn print(&self) -> String {
+        self.to_string()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        text.parse::<u32>().ok().map(|n| n as Self)
+    }
+}
+
+number_attributes!(u64, "a whole number ≥ 0"; i64, "a whole number";
     f64, "a number"; bool, "true or false"; DType, "f32, f64, f16, bf16, i64, i32, u8 or bool");
 
 /// Height and width, printed `3x5`, or `3` where both are equal.
@@ -38,8 +51,8 @@ impl Attribute for [usize; 2] {
 
     fn parse(text: &str) -> Option<Self> {
         match text.split_once('x') {
-            Some((h, w)) => Some([h.parse().ok()?, w.parse().ok()?]),
-            None => text.parse().ok().map(|n| [n, n]),
+            Some((h, w)) => Some([usize::parse(h)?, usize::parse(w)?]),
+            None => usize::parse(text).map(|n| [n, n]),
         }
     }
 }
@@ -61,7 +74,7 @@ impl Attribute for Padding {
         if !text.contains(',') {
             return <[usize; 2]>::parse(text).map(Self::same);
         }
-        let pair = |s: &str| s.split_once(',').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+        let pair = |s: &str| s.split_once(',').and_then(|(a, b)| Some((usize::parse(a)?, usize::parse(b)?)));
         let (h, w) = text.split_once('x')?;
         let ((t, b), (l, r)) = (pair(h)?, pair(w)?);
         Some(Self { before: [t, l], after: [b, r] })
@@ -120,7 +133,21 @@ macro_rules! list_attributes {
     };
 }
 list_attributes!(usize, "numbers in brackets, as [0,2,1]"; f64, "numbers in brackets, as [0.5,2]";
-    Dim, "dimensions in brackets, as [batch,49]"; bool, "true or false in brackets, as [true,false]");
+    bool, "true or false in brackets, as [true,false]");
+
+/// A shape.
+impl Attribute for Vec<Dim> {
+    const EXPECTED: &'static str = "dimensions in brackets, as [batch,49]";
+
+    fn print(&self) -> String {
+        print_list(self, Attribute::print)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        // Shape rules multiply the dimensions.
+        parse_list(text, Dim::parse).filter(|shape: &Self| Dim::is_modest_product(shape))
+    }
+}
 
 impl Attribute for Dim {
     const EXPECTED: &'static str = "a dimension, as 10, batch or 4*batch";

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use kessen_tensor::{DType, Tensor};
 
-use crate::graph::{ParamKind, ValueId};
+use crate::graph::{Origin, ParamKind, ValueId};
 use crate::op::{Custom, CustomOperator};
 use crate::{Dim, Error, Graph, Init, Op, Result, Type};
 
@@ -148,6 +148,18 @@ impl GraphBuilder {
                 None
             }
         }
+    }
+
+    /// Changes how the first values of the parameter `path` are drawn.
+    pub fn set_init(&self, path: &str, init: Init) {
+        self.with(|g| {
+            let value = g.find(path)?;
+            match g.value(value).origin {
+                Origin::Param(param) => g.set_param_init(param, init),
+                _ => return Err(Error::Inconsistent(format!("`{path}` is no parameter"))),
+            }
+            Ok(())
+        });
     }
 
     /// Reports that the wiring can't go on, for builder methods written outside this crate.

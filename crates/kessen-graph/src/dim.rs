@@ -18,6 +18,12 @@ enum Atom {
     Quotient(Dim, i64),
 }
 
+/// Terms of a dimension, and factors of a term, at most.
+const MAX_TERMS: usize = 32;
+
+/// The largest number in a dimension.
+const MAX_NUMBER: i64 = 1 << 52;
+
 /// One dimension of a shape.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Dim {
@@ -135,6 +141,34 @@ impl Dim {
             sum = sum.saturating_add(product);
         }
         Ok(sum)
+    }
+
+    /// Whether printing, parsing and multiplying the dimension stay cheap: few terms, few nested quotients, names
+    /// that are words, and not a negative number.
+    pub(crate) fn is_modest(&self) -> bool {
+        self.as_constant().is_none_or(|n| n >= 0) && self.is_modest_within(12)
+    }
+
+    /// Whether the product of `shape`, as a polynomial, stays small.
+    pub(crate) fn is_modest_product(shape: &[Self]) -> bool {
+        let terms = shape.iter().try_fold(1usize, |n, d| n.checked_mul(d.terms.len().max(1)));
+        terms.is_some_and(|n| n <= 4096)
+    }
+
+    fn is_modest_within(&self, depth: usize) -> bool {
+        let word = |n: &str| {
+            n.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+                && n.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        };
+        self.terms.len() <= MAX_TERMS
+            && self.terms.iter().all(|(atoms, c)| {
+                c.abs() <= MAX_NUMBER
+                    && atoms.len() <= MAX_TERMS
+                    && atoms.iter().all(|atom| match atom {
+                        Atom::Name(name) => word(name),
+                        Atom::Quotient(a, _) => depth > 0 && a.is_modest_within(depth - 1),
+                    })
+            })
     }
 
     /// Calls `f` with every name that occurs.
@@ -299,6 +333,9 @@ impl DimParser<'_> {
         loop {
             if self.eat(b'*') {
                 product = product * self.factor()?;
+                if product.terms.len() > MAX_TERMS {
+                    return Err(self.error());
+                }
             } else if self.eat(b'/') {
                 let divisor = self.factor()?.as_fixed().filter(|&n| n > 0).ok_or_else(|| self.error())?;
                 product = product.floor_div(divisor);
@@ -326,7 +363,7 @@ impl DimParser<'_> {
         match word.as_bytes().first() {
             None => Err(self.error()),
             Some(c) if c.is_ascii_digit() => {
-                word.parse::<u32>().map(|n| Dim::constant(i64::from(n))).map_err(|_| self.error())
+                word.parse().ok().filter(|&n| n <= MAX_NUMBER).map(Dim::constant).ok_or_else(|| self.error())
             }
             Some(_) => Ok(dim(word)),
         }
@@ -400,7 +437,7 @@ mod tests {
         {
             assert_eq!(d.to_string().parse::<Dim>().unwrap(), d, "{d}");
         }
-        for bad in ["", "3+", "a//2", "(a", "a/0", "4294967296", "a b", "é"] {
+        for bad in ["", "3+", "a//2", "(a", "a/0", "4503599627370497", "a b", "é"] {
             assert!(bad.parse::<Dim>().is_err(), "{bad}");
         }
     }

@@ -288,6 +288,9 @@ impl Graph {
     pub fn add_node(&mut self, path: &str, op: impl Into<Op>, inputs: &[ValueId]) -> Result<Vec<ValueId>> {
         let op = op.into();
         let types = self.infer(path, &op, inputs)?;
+        if types.is_empty() {
+            return Err(Error::Inconsistent(format!("node `{path}` has no output")));
+        }
         let node = NodeId::new(self.nodes.len());
         let mut outputs = Vec::with_capacity(types.len());
         for (k, ty) in types.into_iter().enumerate() {
@@ -353,10 +356,7 @@ impl Graph {
 
     /// `stem`, or `stem_1`, `stem_2` … where it is taken.
     pub fn fresh_name(&self, stem: &str) -> String {
-        if !self.names.contains(stem) {
-            return stem.to_owned();
-        }
-        (1..).map(|i| format!("{stem}_{i}")).find(|n| !self.names.contains(n)).unwrap_or_default()
+        fresh(stem, |name| self.names.contains(name))
     }
 
     /// Types that `op` gives for `inputs`.
@@ -431,6 +431,7 @@ impl Graph {
 
     fn push_value(&mut self, name: &str, ty: Type, origin: Origin) -> Result<ValueId> {
         check_name(name)?;
+        check_type(name, &ty)?;
         if !self.names.insert(name.to_owned()) {
             return Err(Error::Duplicate { name: name.to_owned() });
         }
@@ -439,10 +440,42 @@ impl Graph {
     }
 }
 
+/// `stem`, or the first of `stem_1`, `stem_2` … that is not taken.
+pub(crate) fn fresh(stem: &str, taken: impl Fn(&str) -> bool) -> String {
+    if !taken(stem) {
+        return stem.to_owned();
+    }
+    (1u64..).map(|i| format!("{stem}_{i}")).find(|n| !taken(n)).unwrap_or_default()
+}
+
+/// Dimensions of a value at most.
+const MAX_RANK: usize = 16;
+
+/// Refuses sizes and symbolic dimensions that arithmetic can't handle safely.
+fn check_type(name: &str, ty: &Type) -> Result<()> {
+    if ty.rank() > MAX_RANK {
+        return Err(Error::Inconsistent(format!(
+            "`{name}` has {} dimensions; {MAX_RANK} are the most",
+            ty.rank()
+        )));
+    }
+    let fixed: Vec<usize> = ty.shape.iter().filter_map(Dim::as_fixed).collect();
+    kessen_tensor::element_count(&fixed)?;
+    if !Dim::is_modest_product(&ty.shape) {
+        return Err(Error::Inconsistent(format!("the shape {ty} of `{name}` is too complicated")));
+    }
+    match ty.shape.iter().find(|d| !d.is_modest()) {
+        Some(d) => Err(Error::Inconsistent(format!(
+            "dimension {d} of `{name}` is negative, too complicated or has a name that is no word of ASCII letters"
+        ))),
+        None => Ok(()),
+    }
+}
+
 fn check_name(name: &str) -> Result<()> {
     let first = name.chars().next().is_some_and(|c| c.is_alphabetic() || c == '_');
     let rest = name.chars().all(|c| c.is_alphanumeric() || "_-.#".contains(c));
-    if first && rest { Ok(()) } else { Err(Error::BadName { name: name.to_owned() }) }
+    if first && rest && name != "_" { Ok(()) } else { Err(Error::BadName { name: name.to_owned() }) }
 }
 
 /// A value of whole numbers: class labels, token ids.

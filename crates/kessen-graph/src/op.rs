@@ -21,6 +21,11 @@ pub trait Operator: Attributes + fmt::Debug {
         self.name()
     }
 
+    /// The operator in each of its kinds, with the usual attributes of each; empty where it has no kinds.
+    fn kinds(&self) -> Vec<crate::Op> {
+        Vec::new()
+    }
+
     /// Multiply-accumulate operations for the given operand and result shapes.
     fn macs(&self, _inputs: &[&[usize]], _outputs: &[&[usize]]) -> u64 {
         0

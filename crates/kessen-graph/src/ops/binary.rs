@@ -72,6 +72,10 @@ impl Operator for Binary {
         self.kind.word()
     }
 
+    fn kinds(&self) -> Vec<crate::Op> {
+        BinaryKind::ALL.iter().map(|&kind| Self { kind }.into()).collect()
+    }
+
     fn grad(&self, context: &mut GradContext<'_>) -> Result<()> {
         let Some(dy) = context.doutput(0) else { return Ok(()) };
         let (a, b, y) = (context.input(0), context.input(1), context.output(0));

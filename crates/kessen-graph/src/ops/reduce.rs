@@ -76,6 +76,10 @@ impl Operator for Reduce {
         self.kind.word()
     }
 
+    fn kinds(&self) -> Vec<crate::Op> {
+        ReduceKind::ALL.iter().map(|&kind| Self { kind, ..Self::default() }.into()).collect()
+    }
+
     fn field(&self) -> crate::Field {
         crate::Field::Whole
     }

@@ -124,6 +124,10 @@ impl Operator for Unary {
         self.kind.word()
     }
 
+    fn kinds(&self) -> Vec<crate::Op> {
+        UnaryKind::ALL.iter().map(|&kind| Self::new(kind).into()).collect()
+    }
+
     fn grad(&self, context: &mut GradContext<'_>) -> Result<()> {
         let Some(dy) = context.doutput(0) else { return Ok(()) };
         let known = match self.kind.grad_uses() {
