@@ -15,6 +15,7 @@ pub mod layout;
 pub mod loss;
 mod math;
 mod micro;
+pub mod pool;
 pub mod reduce;
 mod simd;
 pub mod softmax;

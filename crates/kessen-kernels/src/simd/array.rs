@@ -148,6 +148,16 @@ impl<const FMA: bool> Float for F<FMA> {
         I(self.0.map(|x| x.to_bits() as i32))
     }
     #[inline(always)]
+    fn deinterleave(self, b: Self) -> (Self, Self) {
+        let at = |i: usize| if i < LANES { self.0[i] } else { b.0[i - LANES] };
+        (F(from_fn(|i| at(2 * i))), F(from_fn(|i| at(2 * i + 1))))
+    }
+    #[inline(always)]
+    fn interleave(self, b: Self) -> (Self, Self) {
+        let at = |i: usize| if i.is_multiple_of(2) { self.0[i / 2] } else { b.0[i / 2] };
+        (F(from_fn(at)), F(from_fn(|i| at(i + LANES))))
+    }
+    #[inline(always)]
     fn to_int(self) -> I<FMA> {
         I(self.round().0.map(|x| x as i32))
     }

@@ -87,6 +87,19 @@ impl Simd for Avx2 {
 
 const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
+/// The even (`0x88`) or odd (`0xDD`) ones of sixteen lanes.
+///
+/// # Safety
+/// The CPU must have AVX2.
+#[inline(always)]
+unsafe fn even<const PICK: i32>(a: __m256, b: __m256) -> __m256 {
+    // SAFETY: the caller's.
+    unsafe {
+        let mixed = _mm256_castps_pd(_mm256_shuffle_ps::<PICK>(a, b));
+        _mm256_castpd_ps(_mm256_permute4x64_pd::<0xD8>(mixed))
+    }
+}
+
 impl Float for F {
     type I = I;
     type M = M;
@@ -122,6 +135,18 @@ impl Float for F {
             F(_mm256_blendv_ps(other.0, self.0, m.0), _mm256_blendv_ps(other.1, self.1, m.1))
         }
         fn bits(self) -> I { I(_mm256_castps_si256(self.0), _mm256_castps_si256(self.1)) }
+        fn deinterleave(self, b: Self) -> (Self, Self) {{
+            let (e0, e1) = (even::<0x88>(self.0, self.1), even::<0x88>(b.0, b.1));
+            let (o0, o1) = (even::<0xDD>(self.0, self.1), even::<0xDD>(b.0, b.1));
+            (F(e0, e1), F(o0, o1))
+        }}
+        fn interleave(self, b: Self) -> (Self, Self) {{
+            let (low0, high0) = (_mm256_unpacklo_ps(self.0, b.0), _mm256_unpackhi_ps(self.0, b.0));
+            let (low1, high1) = (_mm256_unpacklo_ps(self.1, b.1), _mm256_unpackhi_ps(self.1, b.1));
+            let first = F(_mm256_permute2f128_ps::<0x20>(low0, high0), _mm256_permute2f128_ps::<0x31>(low0, high0));
+            let second = F(_mm256_permute2f128_ps::<0x20>(low1, high1), _mm256_permute2f128_ps::<0x31>(low1, high1));
+            (first, second)
+        }}
         fn to_int(self) -> I { I(_mm256_cvtps_epi32(self.0), _mm256_cvtps_epi32(self.1)) }
     }
     #[inline(always)]

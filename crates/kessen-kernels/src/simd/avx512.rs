@@ -101,6 +101,16 @@ impl Float for F {
         fn is_nan(self) -> M { M(_mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0)) }
         fn select(self, m: M, other: Self) -> Self { F(_mm512_mask_blend_ps(m.0, other.0, self.0)) }
         fn bits(self) -> I { I(_mm512_castps_si512(self.0)) }
+        fn deinterleave(self, b: Self) -> (Self, Self) {{
+            let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            let odd = _mm512_or_si512(even, _mm512_set1_epi32(1));
+            (F(_mm512_permutex2var_ps(self.0, even, b.0)), F(_mm512_permutex2var_ps(self.0, odd, b.0)))
+        }}
+        fn interleave(self, b: Self) -> (Self, Self) {{
+            let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            let high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+            (F(_mm512_permutex2var_ps(self.0, low, b.0)), F(_mm512_permutex2var_ps(self.0, high, b.0)))
+        }}
         fn to_int(self) -> I { I(_mm512_cvtps_epi32(self.0)) }
     }
 }

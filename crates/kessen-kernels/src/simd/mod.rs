@@ -87,6 +87,10 @@ pub(crate) trait Float:
     fn select(self, mask: Self::M, other: Self) -> Self;
     /// The bit pattern.
     fn bits(self) -> Self::I;
+    /// Of the 32 lanes of `self` and then `b`: the even ones and the odd ones.
+    fn deinterleave(self, b: Self) -> (Self, Self);
+    /// The inverse of `deinterleave`: `self` in the even and `b` in the odd ones of 32 lanes.
+    fn interleave(self, b: Self) -> (Self, Self);
     /// Conversion to the nearest integer; lanes outside i32 are unspecified.
     fn to_int(self) -> Self::I;
     /// The lanes as an array.

@@ -56,6 +56,10 @@ fn floats_plain() -> Vec<[f32; 16]> {
         A,
         std::array::from_fn(|i| i as f32),
         [2.0; 16],
+        std::array::from_fn(|i| if i < 8 { A[2 * i] } else { B[2 * i - 16] }),
+        std::array::from_fn(|i| if i < 8 { A[2 * i + 1] } else { B[2 * i - 15] }),
+        A,
+        B,
     ]
 }
 
