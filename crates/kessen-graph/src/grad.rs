@@ -95,10 +95,18 @@ impl GradContext<'_> {
     /// # Errors
     /// Always [`Error::NotDifferentiable`].
     pub fn not_differentiable(&self, advice: &str) -> Result<()> {
+        self.not_differentiable_to(self.wanted.iter().position(|w| *w).unwrap_or(0), advice)
+    }
+
+    /// Refuses the gradient of operand `i`.
+    ///
+    /// # Errors
+    /// Always [`Error::NotDifferentiable`].
+    pub fn not_differentiable_to(&self, i: usize, advice: &str) -> Result<()> {
         Err(Error::NotDifferentiable {
             path: self.path.clone(),
             operator: self.operator.clone(),
-            input: self.wanted.iter().position(|w| *w).unwrap_or(0),
+            input: i,
             advice: advice.to_owned(),
         })
     }

@@ -344,6 +344,11 @@ impl Graph {
         self.outputs.clear();
     }
 
+    /// Takes back all updates.
+    pub fn clear_updates(&mut self) {
+        self.updates.clear();
+    }
+
     /// Changes what a parameter is for.
     pub fn set_param_kind(&mut self, param: ParamId, kind: ParamKind) {
         self.params[param.index()].kind = kind;

@@ -11,8 +11,10 @@ mod error;
 mod grad;
 mod graph;
 mod init;
+mod mode;
 mod op;
 pub mod ops;
+mod rewrite;
 mod ty;
 
 pub use attribute::Padding;
@@ -24,4 +26,5 @@ pub use graph::{Graph, Node, NodeId, Origin, Param, ParamId, ParamKind, Value, V
 pub use init::{DEFAULT_WEIGHT, Init};
 pub use op::{Custom, CustomOperator, CustomTensor, Field, Operator};
 pub use ops::Op;
+pub use rewrite::{Rewrite, Rewriter};
 pub use ty::Type;

@@ -3,7 +3,7 @@
 //! Dimensions: `N` batch, `C` input channels, `K` output channels, `J`×`L` input, `M` kernel size, `P` padding,
 //! `S` stride, `D` dilation, `G` groups.
 //!
-//! y[n,k,p,q] = b[k] + Σ_c Σ_r Σ_s w[k,c,r,s] · x[n, c, p·S + r·D − P, q·S + s·D − P], zeros outside
+//! `y[n,k,p,q] = b[k] + Σ_c Σ_r Σ_s w[k,c,r,s] · x[n, c, p·S + r·D − P, q·S + s·D − P]`, zeros outside
 //! (the lecture's Σ_i u(i) h′(i−m) with channels). Output size ⌊(J + 2P − D·(M−1) − 1)/S⌋ + 1.
 
 use crate::attribute::Padding;

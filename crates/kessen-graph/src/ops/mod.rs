@@ -9,11 +9,32 @@ use crate::attribute::Attributes;
 use crate::op::{Custom, Operator};
 use crate::{Error, Result, nearest};
 
+pub mod adaptive_pool;
+pub mod argmax;
+pub mod avg_pool;
+pub mod batch_norm;
+pub mod bce;
 pub mod binary;
+pub mod cast;
+pub mod clamp;
+pub mod concat;
 pub mod conv;
+pub mod cross_entropy;
+pub mod dropout;
+pub mod embedding;
+pub mod global_norm;
+pub mod layer_norm;
 pub mod linear;
+pub mod loss;
+pub mod max_pool;
+pub mod optimizer;
+pub mod pad;
 pub mod reduce;
+pub mod regression_loss;
 pub mod reshape;
+pub mod slice;
+pub mod softmax;
+pub mod transpose;
 pub mod unary;
 
 macro_rules! operators {
@@ -57,16 +78,50 @@ macro_rules! operators {
 }
 
 operators! {
+    adaptive_pool::AdaptivePool,
+    adaptive_pool::AdaptivePoolGrad,
+    argmax::ArgMax,
+    avg_pool::AvgPool,
+    avg_pool::AvgPoolGrad,
+    batch_norm::BatchNorm,
+    batch_norm::BatchNormTrain,
+    batch_norm::BatchNormGrad,
+    bce::BceWithLogits,
+    bce::BceWithLogitsGrad,
     binary::Binary,
+    cast::Cast,
+    clamp::Clamp,
+    clamp::ClampGrad,
+    concat::Concat,
     conv::Conv,
     conv::ConvGradInput,
     conv::ConvGradWeight,
+    cross_entropy::CrossEntropy,
+    cross_entropy::CrossEntropyGrad,
+    dropout::Dropout,
+    embedding::Embedding,
+    embedding::EmbeddingGrad,
+    global_norm::GlobalNorm,
+    layer_norm::LayerNorm,
+    layer_norm::LayerNormGrad,
     linear::Linear,
     linear::MatMul,
+    max_pool::MaxPool,
+    max_pool::MaxPoolGrad,
+    optimizer::SgdStep,
+    optimizer::AdamStep,
+    optimizer::RmspropStep,
+    pad::Pad,
     reduce::Reduce,
     reduce::SumTo,
+    regression_loss::RegressionLoss,
+    regression_loss::RegressionLossGrad,
     reshape::Reshape,
     reshape::Broadcast,
+    slice::Slice,
+    softmax::Softmax,
+    softmax::SoftmaxGrad,
+    transpose::Transpose,
     unary::Unary,
     unary::UnaryGrad,
 }
