@@ -165,9 +165,9 @@ impl Augmenter {
             match *step {
                 Augment::Shift { pixels, border } => {
                     let mut draw = || rng.below(2 * pixels + 1) as f32 - pixels as f32;
-                    let (dy, dx) = (draw(), draw());
+                    let map = Affine { shift: [draw(), draw()], ..Affine::default() }.inverse(h, w);
                     self.scratch.copy_from_slice(sample);
-                    warp(&self.scratch, sample, shape, border, |y, x| (y + dy, x + dx));
+                    warp(&self.scratch, sample, shape, border, &map);
                 }
                 Augment::Flip { probability } => {
                     if rng.uniform() < probability {
@@ -183,13 +183,12 @@ impl Augmenter {
                     }
                     .inverse(h, w);
                     self.scratch.copy_from_slice(sample);
-                    warp(&self.scratch, sample, shape, border, map);
+                    warp(&self.scratch, sample, shape, border, &map);
                 }
                 Augment::Elastic { pixels, cells, border } => {
                     self.grid.draw(cells, || around(rng, pixels));
                     self.scratch.copy_from_slice(sample);
-                    let grid = &self.grid;
-                    warp(&self.scratch, sample, shape, border, |y, x| grid.displaced(y, x, h, w));
+                    warp(&self.scratch, sample, shape, border, &self.grid.over(h, w));
                 }
                 Augment::Cutout { size, probability } => {
                     let hit = rng.uniform() < probability;
@@ -222,4 +221,130 @@ impl Augmenter {
 /// Uniform in ±`most`.
 fn around(rng: &mut Rng, most: f32) -> f32 {
     (2.0 * rng.uniform() - 1.0) * most
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A 2 × 3 × 4 image whose pixels are all different.
+    fn image() -> Vec<f32> {
+        (1..=24).map(|v| v as f32).collect()
+    }
+
+    fn apply(step: Augment, stream: u64) -> Vec<f32> {
+        let field = Field::f32("image", &[2, 3, 4]);
+        let mut sample = image();
+        Augmenter::new(&[step], &field).unwrap().apply(&mut Rng::new(0, stream), &mut sample);
+        sample
+    }
+
+    fn affine(rotate: f32, scale: f32, shear: f32, shift: f32) -> Augment {
+        Augment::Affine { rotate, scale, shear, shift, border: Border::Zero }
+    }
+
+    #[test]
+    fn steps_without_an_amount_change_nothing() {
+        let border = Border::Zero;
+        let steps = [
+            Augment::Shift { pixels: 0, border },
+            Augment::Flip { probability: 0.0 },
+            affine(0.0, 0.0, 0.0, 0.0),
+            Augment::Elastic { pixels: 0.0, cells: 3, border },
+            Augment::Cutout { size: 2, probability: 0.0 },
+            Augment::Noise { std: 0.0 },
+            Augment::Brightness { amount: 0.0 },
+            Augment::Contrast { amount: 0.0 },
+        ];
+        for step in steps {
+            let close = apply(step.clone(), 1).iter().zip(image()).all(|(a, b)| (a - b).abs() < 1e-4);
+            assert!(close, "{step:?}");
+        }
+    }
+
+    #[test]
+    fn every_shift_is_reached_and_moves_whole_pixels() {
+        let source = image();
+        let mut seen = std::collections::BTreeSet::new();
+        for stream in 0..200 {
+            let out = apply(Augment::Shift { pixels: 1, border: Border::Zero }, stream);
+            let shifted = |dy: isize, dx: isize| -> Vec<f32> {
+                let at = |c: usize, y: isize, x: isize| match (0..3).contains(&y) && (0..4).contains(&x) {
+                    true => source[c * 12 + (y * 4 + x) as usize],
+                    false => 0.0,
+                };
+                let all = (0..24).map(|i| (i / 12, (i / 4 % 3) as isize, (i % 4) as isize));
+                all.map(|(c, y, x)| at(c, y + dy, x + dx)).collect()
+            };
+            let found = (-1..=1)
+                .flat_map(|dy| (-1..=1).map(move |dx| (dy, dx)))
+                .find(|&(dy, dx)| out == shifted(dy, dx));
+            seen.insert(found.expect("a shift by at most one pixel"));
+        }
+        assert_eq!(seen.len(), 9);
+    }
+
+    #[test]
+    fn flips_exchange_left_and_right_as_often_as_asked() {
+        let flipped: Vec<f32> = image().chunks(4).flat_map(|r| r.iter().rev().copied()).collect();
+        let flip = Augment::Flip { probability: 0.25 };
+        let count = (0..1000).filter(|&s| apply(flip.clone(), s) == flipped).count();
+        let same = (0..1000).filter(|&s| apply(flip.clone(), s) == image()).count();
+        assert_eq!(count + same, 1000);
+        assert!((200..300).contains(&count), "{count}");
+    }
+
+    #[test]
+    fn cutout_blackens_a_square_within_the_image() {
+        for stream in 0..50 {
+            let out = apply(Augment::Cutout { size: 2, probability: 1.0 }, stream);
+            let black: Vec<usize> = (0..24).filter(|&i| out[i] == 0.0).collect();
+            let planes = black.iter().filter(|&&i| i < 12).map(|i| i + 12).collect::<Vec<_>>();
+            assert!(matches!(black.len(), 2 | 4 | 8) && black[black.len() / 2..] == planes, "{black:?}");
+        }
+    }
+
+    #[test]
+    fn noise_brightness_and_contrast_have_their_sizes() {
+        let differences = |step: Augment| -> Vec<f32> {
+            (0..500)
+                .flat_map(|s| apply(step.clone(), s).into_iter().zip(image()).map(|(a, b)| a - b))
+                .collect()
+        };
+        let noise = differences(Augment::Noise { std: 0.5 });
+        let std = (noise.iter().map(|d| d * d).sum::<f32>() / noise.len() as f32).sqrt();
+        assert!((std - 0.5).abs() < 0.02, "{std}");
+        let bright = differences(Augment::Brightness { amount: 0.5 });
+        let most = bright.iter().fold(0.0f32, |m, d| m.max(d.abs()));
+        assert!((0.45..=0.501).contains(&most), "{most}");
+        for stream in 0..20 {
+            let out = apply(Augment::Contrast { amount: 0.5 }, stream);
+            let (factor, mean) = ((out[23] - out[0]) / 23.0, out.iter().sum::<f32>() / 24.0);
+            assert!((0.5..=1.5).contains(&factor) && (mean - 12.5).abs() < 1e-3, "{factor} {mean}");
+        }
+    }
+
+    #[test]
+    fn data_and_code_name_the_same_steps() {
+        let cases = [
+            (r#"{"kind":"crop","padding":2}"#, Augment::Shift { pixels: 2, border: Border::Zero }),
+            (
+                r#"{"kind":"shift","pixels":2,"border":"reflect"}"#,
+                Augment::Shift { pixels: 2, border: Border::Reflect },
+            ),
+            (r#"{"kind":"affine","rotate":10}"#, affine(10.0, 0.0, 0.0, 0.0)),
+            (r#"{"kind":"flip"}"#, Augment::Flip { probability: 0.5 }),
+            (
+                r#"{"kind":"elastic","pixels":1.0}"#,
+                Augment::Elastic { pixels: 1.0, cells: 3, border: Border::Zero },
+            ),
+        ];
+        for (text, step) in cases {
+            assert_eq!(serde_json::from_str::<Augment>(text).unwrap(), step);
+            let back = serde_json::to_string(&step).unwrap();
+            assert_eq!(serde_json::from_str::<Augment>(&back).unwrap(), step);
+        }
+        let error = serde_json::from_str::<Augment>(r#"{"kind":"flipp"}"#).unwrap_err().to_string();
+        assert!(error.contains("unknown variant `flipp`, expected one of "), "{error}");
+    }
 }
