@@ -2,7 +2,7 @@
 
 use kessen_tensor::DType;
 
-use crate::Dim;
+use crate::{Bindings, Dim};
 
 /// A value that an operator's attribute can have, with its one-word text.
 pub trait Attribute: Sized + PartialEq {
@@ -14,6 +14,14 @@ pub trait Attribute: Sized + PartialEq {
 
     /// Reads the text; `None` where it is something else.
     fn parse(text: &str) -> Option<Self>;
+
+    /// Puts numbers in place of named dimensions.
+    ///
+    /// # Errors
+    /// As [`Dim::eval`].
+    fn bind(&mut self, _bindings: &Bindings) -> crate::Result<()> {
+        Ok(())
+    }
 }
 
 macro_rules! number_attributes {
@@ -147,6 +155,10 @@ impl Attribute for Vec<Dim> {
         // Shape rules multiply the dimensions.
         parse_list(text, Dim::parse).filter(|shape: &Self| Dim::is_modest_product(shape))
     }
+
+    fn bind(&mut self, bindings: &Bindings) -> crate::Result<()> {
+        self.iter_mut().try_for_each(|d| d.bind(bindings))
+    }
 }
 
 impl Attribute for Dim {
@@ -158,6 +170,11 @@ impl Attribute for Dim {
 
     fn parse(text: &str) -> Option<Self> {
         text.parse().ok()
+    }
+
+    fn bind(&mut self, bindings: &Bindings) -> crate::Result<()> {
+        *self = Self::fixed(self.eval(bindings)?);
+        Ok(())
     }
 }
 
@@ -226,6 +243,12 @@ pub trait Attributes {
     /// # Errors
     /// An unknown key, with the nearest known one, or a text that can't be read.
     fn set_attribute(&mut self, key: &str, text: &str) -> crate::Result<()>;
+
+    /// Puts numbers in place of named dimensions.
+    ///
+    /// # Errors
+    /// As [`Dim::eval`].
+    fn bind(&mut self, bindings: &Bindings) -> crate::Result<()>;
 }
 
 /// Declares an operator's struct with its attributes and their defaults.
@@ -264,6 +287,12 @@ macro_rules! operator {
                     value: $crate::attribute::Attribute::print(&self.$field),
                     is_default: self.$field == $default,
                 }),*]
+            }
+
+            #[allow(unused_variables, reason = "an operator without attributes has nothing to bind")]
+            fn bind(&mut self, bindings: &$crate::Bindings) -> $crate::Result<()> {
+                $($crate::attribute::Attribute::bind(&mut self.$field, bindings)?;)*
+                Ok(())
             }
 
             #[allow(unused_variables, reason = "an operator without attributes reads no text")]

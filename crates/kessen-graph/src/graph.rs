@@ -364,6 +364,11 @@ impl Graph {
         fresh(stem, |name| self.names.contains(name))
     }
 
+    /// Whether a value has that name.
+    pub(crate) fn has_name(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
     /// Types that `op` gives for `inputs`.
     fn infer(&self, path: &str, op: &Op, inputs: &[ValueId]) -> Result<Vec<Type>> {
         let operands: Vec<&Type> = inputs.iter().map(|&v| self.ty(v)).collect();

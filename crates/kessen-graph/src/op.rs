@@ -136,6 +136,10 @@ impl Attributes for Custom {
             nearest: None,
         })
     }
+
+    fn bind(&mut self, _bindings: &crate::Bindings) -> Result<()> {
+        Ok(())
+    }
 }
 
 impl Operator for Custom {

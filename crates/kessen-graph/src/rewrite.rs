@@ -4,8 +4,9 @@
 
 use kessen_tensor::Tensor;
 
-use crate::graph::{Origin, ParamId, ValueId};
-use crate::{Error, Graph, Node, Op, Result};
+use crate::attribute::Attribute;
+use crate::graph::{Origin, ParamId, ValueId, fresh};
+use crate::{Bindings, Error, Graph, Node, Op, Result};
 
 /// What a rule of [`Graph::rewrite`] makes of a node.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,9 +80,7 @@ impl<'g> Rewriter<'g> {
 
     /// `stem`, or `stem_1`, `stem_2` … where the old or the new graph has a value of that name.
     pub fn fresh_name(&self, stem: &str) -> String {
-        let free = |n: &String| self.source.fresh_name(n) == *n && self.target.fresh_name(n) == *n;
-        let numbered = (1..).map(|i| format!("{stem}_{i}"));
-        std::iter::once(stem.to_owned()).chain(numbered).find(free).unwrap_or_default()
+        fresh(stem, |name| [self.source, &self.target].iter().any(|g| g.has_name(name)))
     }
 
     /// The parameter of the new graph behind a value of the new graph, where it is one.
@@ -165,6 +164,45 @@ impl Graph {
                     let node = self.node(node);
                     let rewrite = rule(&mut rewriter, node)?;
                     rewriter.apply(node, rewrite)?;
+                }
+                _ => rewriter.copy(id)?,
+            }
+        }
+        rewriter.finish()
+    }
+
+    /// The graph for one choice of sizes: numbers in place of the named dimensions, in types and attributes. As every
+    /// shape rule is applied again, what can only be refused for certain sizes is refused here, with the node's path.
+    ///
+    /// ```
+    /// use kessen_graph::{Bindings, Graph, shape};
+    /// let net = Graph::build("n", |g| g.input("x", shape!["batch", 3, "h", "h"]).max_pool(2))?;
+    /// let bound = net.bind(&Bindings::from([("batch", 2), ("h", 8)]))?;
+    /// assert_eq!(bound.ty(bound.outputs()[0].1).to_string(), "2×3×4×4");
+    /// let error = net.bind(&Bindings::from([("batch", 2), ("h", 1)])).unwrap_err();
+    /// assert!(error.to_string().contains("`max_pool`"));
+    /// # Ok::<(), kessen_graph::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Unbound`] for a name without a number; [`Error::Misfit`] for sizes that don't fit.
+    pub fn bind(&self, bindings: &Bindings) -> Result<Self> {
+        let mut rewriter = Rewriter::new(self);
+        for id in self.value_ids() {
+            let value = self.value(id);
+            match value.origin {
+                Origin::Node(node, 0) => {
+                    let node = self.node(node);
+                    let mut op = node.op.clone();
+                    op.attributes_mut().bind(bindings)?;
+                    let operands = rewriter.operands(node)?;
+                    let results = rewriter.node(&node.path, op, &operands)?;
+                    rewriter.apply(node, Rewrite::Replace(results))?;
+                }
+                Origin::Input => {
+                    let mut ty = value.ty.clone();
+                    ty.shape.bind(bindings)?;
+                    rewriter.map[id.index()] = Some(rewriter.target.add_input(&value.name, ty)?);
                 }
                 _ => rewriter.copy(id)?,
             }

@@ -70,12 +70,14 @@ impl Operator for AdaptivePool {
     }
 
     fn word(&self) -> &'static str {
-        match (self.kind, self.size) {
-            (PoolKind::Avg, [1, 1]) => "global_avg_pool",
-            (PoolKind::Max, [1, 1]) => "global_max_pool",
-            (PoolKind::Avg, _) => "adaptive_avg_pool",
-            (PoolKind::Max, _) => "adaptive_max_pool",
+        match self.kind {
+            PoolKind::Avg => "adaptive_avg_pool",
+            PoolKind::Max => "adaptive_max_pool",
         }
+    }
+
+    fn kinds(&self) -> Vec<crate::Op> {
+        PoolKind::ALL.iter().map(|&kind| Self { kind, ..Self::default() }.into()).collect()
     }
 
     fn field(&self) -> Field {

@@ -11,6 +11,7 @@
 use crate::error::Misfit;
 use crate::op::Operator;
 use crate::ops::binary::{Binary, BinaryKind};
+use crate::ops::check_range;
 use crate::ops::reduce::Reduce;
 use crate::ops::reshape::{Reshape, element_count};
 use crate::ops::unary::{Unary, UnaryKind};
@@ -70,6 +71,8 @@ impl Operator for BatchNorm {
         if rest.len() != 4 {
             return Err(OPERANDS.into());
         }
+        check_range("eps", self.eps, f64::INFINITY)?;
+        check_range("momentum", self.momentum, 1.0 + f64::EPSILON)?;
         channels(x, rest)?;
         Ok(vec![(*x).clone()])
     }
@@ -136,6 +139,8 @@ impl Operator for BatchNormTrain {
         if rest.len() != 4 {
             return Err(OPERANDS.into());
         }
+        check_range("eps", self.eps, f64::INFINITY)?;
+        check_range("momentum", self.momentum, 1.0 + f64::EPSILON)?;
         let c = channels(x, rest)?;
         let others: Vec<Dim> =
             x.shape.iter().enumerate().filter(|(i, _)| *i != 1).map(|(_, d)| d.clone()).collect();

@@ -7,6 +7,7 @@
 
 use crate::error::Misfit;
 use crate::op::{Field, Operator};
+use crate::ops::check_range;
 use crate::{GradContext, Init, Result, Type, Wire, operator};
 
 operator! {
@@ -55,6 +56,7 @@ impl Operator for LayerNorm {
             [x, _, _] => (x, &inputs[1..]),
             _ => return Err("expected x, and perhaps weight and bias".into()),
         };
+        check_range("eps", self.eps, f64::INFINITY)?;
         let rows = rows(x, self.dims, affine)?;
         let row = x.with_shape(x.shape[..rows].to_vec());
         Ok(vec![(*x).clone(), row.clone(), row])

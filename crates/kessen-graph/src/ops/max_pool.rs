@@ -68,7 +68,7 @@ pub fn pool_count(
     if kernel == 0 || stride == 0 || dilation == 0 {
         return Err("kernel, stride and dilation must be at least 1".into());
     }
-    let span = dilation * (kernel - 1) + 1;
+    let span = dilation.saturating_mul(kernel - 1).saturating_add(1);
     if before.max(after) > span / 2 {
         return Err(format!(
             "padding {} is more than half of the window, which spans {span} (kernel {kernel}, dilation {dilation}); \

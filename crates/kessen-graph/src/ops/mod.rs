@@ -6,6 +6,7 @@
 //! still owed.
 
 use crate::attribute::Attributes;
+use crate::error::Misfit;
 use crate::op::{Custom, Operator};
 use crate::{Error, Result, nearest};
 
@@ -23,6 +24,7 @@ pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
 pub mod global_norm;
+pub mod group_norm;
 pub mod layer_norm;
 pub mod linear;
 pub mod loss;
@@ -32,6 +34,7 @@ pub mod pad;
 pub mod reduce;
 pub mod regression_loss;
 pub mod reshape;
+pub mod rms_norm;
 pub mod slice;
 pub mod softmax;
 pub mod transpose;
@@ -142,4 +145,13 @@ impl Op {
             }),
         }
     }
+}
+
+/// Refuses a number outside `0 ≤ value < below`, for shape rules.
+pub(crate) fn check_range(what: &str, value: f64, below: f64) -> Result<(), Misfit> {
+    if value >= 0.0 && value < below {
+        return Ok(());
+    }
+    let limit = if below.is_finite() { format!("below {below}") } else { "finite".to_owned() };
+    Err(format!("{what} is {value}, expected a number ≥ 0 and {limit}").into())
 }

@@ -9,6 +9,7 @@
 
 use crate::error::Misfit;
 use crate::op::Operator;
+use crate::ops::check_range;
 use crate::{Result, Type, operator};
 
 operator! {
@@ -112,15 +113,6 @@ fn step_types(inputs: &[&Type], state: &[&str]) -> Result<Vec<Type>, Misfit> {
         }
     }
     Ok(vec![(*param).clone(); 1 + state.len()])
-}
-
-/// Refuses a number that is outside `0 ≤ value < below`.
-fn check_range(what: &str, value: f64, below: f64) -> Result<(), Misfit> {
-    if value >= 0.0 && value < below {
-        return Ok(());
-    }
-    let limit = if below.is_finite() { format!("below {below}") } else { "finite".to_owned() };
-    Err(format!("{what} is {value}, expected a number ≥ 0 and {limit}").into())
 }
 
 impl Operator for SgdStep {

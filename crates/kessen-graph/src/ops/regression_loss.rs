@@ -71,6 +71,10 @@ impl Operator for RegressionLoss {
         self.kind.word()
     }
 
+    fn kinds(&self) -> Vec<crate::Op> {
+        RegressionKind::ALL.iter().map(|&kind| Self { kind, ..Self::default() }.into()).collect()
+    }
+
     fn grad(&self, context: &mut GradContext<'_>) -> Result<()> {
         let Some(dloss) = context.doutput(0) else { return Ok(()) };
         let Self { kind, delta, reduction } = self.clone();

@@ -48,6 +48,10 @@ impl Operator for Softmax {
         if self.log { "log_softmax" } else { "softmax" }
     }
 
+    fn kinds(&self) -> Vec<crate::Op> {
+        [false, true].map(|log| Self { log, ..Self::default() }.into()).to_vec()
+    }
+
     fn field(&self) -> Field {
         if self.dim < 2 { Field::Point } else { Field::Whole }
     }
