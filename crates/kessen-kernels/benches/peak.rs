@@ -4,6 +4,7 @@
 //! cargo bench -p kessen-kernels --bench peak [-- FILTER]
 //! ```
 
+use kessen_kernels::conv::{self, ConvDesc};
 use kessen_kernels::epilogue::Epilogue;
 use kessen_kernels::gemm::{Gemm, Linear};
 use kessen_kernels::threads;
@@ -128,6 +129,32 @@ impl Bench {
     }
 }
 
+impl Bench {
+    fn conv(&self, d: ConvDesc) {
+        let (x, dy) = (noise(d.input_len()), noise(d.output_len()));
+        let (w, mut dw) = (noise(d.weight_len()), noise(d.weight_len()));
+        let (mut y, mut dx) = (noise(d.output_len()), noise(d.input_len()));
+        let len =
+            conv::forward_scratch(&d).max(conv::grad_input_scratch(&d)).max(conv::grad_weight_scratch(&d));
+        let mut scratch = vec![0.0; len];
+        let flops = 2 * d.macs();
+        let shape = format!(
+            "conv n{} {}->{} {}x{} k{}s{}g{}",
+            d.batch, d.channels, d.filters, d.height, d.width, d.kernel[0], d.stride[0], d.groups
+        );
+        let epilogue = Epilogue::store();
+        self.report(&format!("{shape} forward"), flops, || {
+            conv::forward(&d, &x, &w, &epilogue, &mut y, &mut scratch)
+        });
+        self.report(&format!("{shape} dx"), flops, || {
+            conv::grad_input(&d, &dy, &w, &epilogue, &mut dx, &mut scratch)
+        });
+        self.report(&format!("{shape} dw"), flops, || {
+            conv::grad_weight(&d, &x, &dy, false, &mut dw, &mut scratch)
+        });
+    }
+}
+
 fn main() {
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
     let bench = Bench { peak: peak(), filter };
@@ -155,4 +182,19 @@ fn main() {
     bench.linear(64, 1, 32);
     bench.linear(16, 4096, 4096);
     bench.linear(1, 4096, 4096);
+    for (c, size) in [(64, 56), (128, 28), (256, 14), (512, 7), (64, 112), (256, 28), (512, 14)] {
+        bench.conv(ConvDesc::new(8, c, c, [size, size], 3).padding(1));
+    }
+    bench.conv(ConvDesc::new(1, 256, 256, [14, 14], 3).padding(1));
+    bench.conv(ConvDesc::new(8, 64, 256, [56, 56], 1));
+    bench.conv(ConvDesc::new(8, 256, 64, [56, 56], 1));
+    bench.conv(ConvDesc::new(8, 512, 512, [14, 14], 1));
+    bench.conv(ConvDesc::new(8, 128, 256, [28, 28], 3).padding(1).stride(2));
+    bench.conv(ConvDesc::new(8, 128, 256, [28, 28], 1).stride(2));
+    bench.conv(ConvDesc::new(8, 3, 64, [224, 224], 7).padding(3).stride(2).plain());
+    bench.conv(ConvDesc::new(8, 3, 64, [224, 224], 11).padding(2).stride(4).plain());
+    bench.conv(ConvDesc::new(4, 3, 64, [224, 224], 3).padding(1).plain());
+    bench.conv(ConvDesc::new(64, 1, 6, [28, 28], 5).padding(2).plain());
+    bench.conv(ConvDesc::new(8, 64, 192, [27, 27], 5).padding(2));
+    bench.conv(ConvDesc::new(8, 192, 192, [28, 28], 3).padding(1).groups(192));
 }

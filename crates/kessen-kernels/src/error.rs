@@ -49,4 +49,10 @@ pub enum Error {
         /// Number of classes.
         classes: usize,
     },
+    /// A convolution's shape cannot be computed.
+    #[error("convolution: {reason}")]
+    Convolution {
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
 }

@@ -73,7 +73,7 @@ impl Finish {
     }
 
     /// What one of several passes over the depth does: all add, the last applies the rest.
-    fn pass(self, first: bool, last: bool) -> Finish {
+    pub(crate) fn pass(self, first: bool, last: bool) -> Finish {
         if first && last {
             return self;
         }

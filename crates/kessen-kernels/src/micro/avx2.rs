@@ -104,5 +104,6 @@ micro_kernels!(
     two: [1 2 3],
     four: [1],
     unit_one: [1 2 3 4 5 6],
-    unit_two: []
+    unit_two: [],
+    lanes: [1 2 3 4 5 6]
 );

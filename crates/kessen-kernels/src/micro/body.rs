@@ -4,20 +4,21 @@
 /// primitives `zero, splat, load, store, load_part, store_part, fma, add, mul, max, min`, each with the feature given.
 macro_rules! micro_kernels {
     ($(#[$feature:meta])?; one: [$($one:literal)*], two: [$($two:literal)*], four: [$($four:literal)*],
-     unit_one: [$($unit_one:literal)*], unit_two: [$($unit_two:literal)*]) => {
+     unit_one: [$($unit_one:literal)*], unit_two: [$($unit_two:literal)*], lanes: [$($lanes:literal)*]) => {
         use crate::epilogue::Activation;
-        use crate::micro::{Family, PANEL, Rows, Sum, Tile, ZEROS};
+        use crate::micro::{Family, LANEWISE, PANEL, ROWS, Rows, Sum, Tile, UNIT, ZEROS};
 
         /// Registers per panel.
         const PV: usize = PANEL / LANES;
 
         /// The kernels of this instruction set.
         pub(super) static FAMILY: Family = Family {
-            one: &[$(tile::<$one, { PV }, false>),*],
-            two: &[$(tile::<$two, { 2 * PV }, false>),*],
-            four: &[$(tile::<$four, { 4 * PV }, false>),*],
-            unit_one: &[$(tile::<$unit_one, { PV }, true>),*],
-            unit_two: &[$(tile::<$unit_two, { 2 * PV }, true>),*],
+            one: &[$(tile::<$one, { PV }, ROWS>),*],
+            two: &[$(tile::<$two, { 2 * PV }, ROWS>),*],
+            four: &[$(tile::<$four, { 4 * PV }, ROWS>),*],
+            unit_one: &[$(tile::<$unit_one, { PV }, UNIT>),*],
+            unit_two: &[$(tile::<$unit_two, { 2 * PV }, UNIT>),*],
+            lanes: &[$(tile::<$lanes, { PV }, LANEWISE>),*],
             dots,
         };
 
@@ -60,12 +61,12 @@ macro_rules! micro_kernels {
             parts.map(|part| part.iter().sum())
         }
 
-        /// Computes one tile of `MR` rows and `R` registers per row. `UNIT`: rows of `A` are neighbours.
+        /// Computes one tile of `MR` rows and `R` registers per row. `MODE`: how `A` is read.
         ///
         /// # Safety
         /// See [`super::Kernel`].
         $(#[$feature])?
-        unsafe fn tile<const MR: usize, const R: usize, const UNIT: bool>(sum: &Sum, rows: &Rows, tile: &Tile) {
+        unsafe fn tile<const MR: usize, const R: usize, const MODE: u8>(sum: &Sum, rows: &Rows, tile: &Tile) {
             let mut acc = [[zero(); R]; MR];
             let [outer, middle, inner] = sum.loops;
             for o in 0..outer.count {
@@ -76,7 +77,7 @@ macro_rules! micro_kernels {
                         let a = tile.a.wrapping_offset(o * outer.a + m * middle.a + i * inner.a);
                         let b = tile.b.wrapping_offset(o * outer.b + m * middle.b + i * inner.b);
                         let mut p = [a; MR];
-                        if !UNIT {
+                        if MODE != UNIT {
                             for r in 0..MR {
                                 p[r] = a.wrapping_offset(rows.a[r]);
                             }
@@ -95,7 +96,7 @@ macro_rules! micro_kernels {
                             }
                         }
                         // SAFETY: the caller promises the addresses.
-                        unsafe { multiply::<MR, R, UNIT>(&mut acc, p, b, depth, sum) };
+                        unsafe { multiply::<MR, R, MODE>(&mut acc, p, b, depth, sum) };
                     }
                 }
             }
@@ -106,10 +107,10 @@ macro_rules! micro_kernels {
         /// Adds `depth` products to the accumulators.
         ///
         /// # Safety
-        /// `p[r] + k·a_col` and 16·`nv` floats of `B`'s row `k` are readable.
+        /// `p[r] + k·a_col` (16 floats there where `MODE` is lanewise) and 16·`nv` floats of `B`'s row `k` are readable.
         $(#[$feature])?
         #[inline]
-        unsafe fn multiply<const MR: usize, const R: usize, const UNIT: bool>(
+        unsafe fn multiply<const MR: usize, const R: usize, const MODE: u8>(
             acc: &mut [[V; R]; MR],
             p: [*const f32; MR],
             b: *const f32,
@@ -125,7 +126,13 @@ macro_rules! micro_kernels {
                         bv[r] = load(b.offset(place(r, sum.b_panel)));
                     }
                     for i in 0..MR {
-                        let av = splat(if UNIT { *p[0].offset(k).add(i) } else { *p[i].offset(k) });
+                        if MODE == LANEWISE {
+                            for r in 0..R {
+                                acc[i][r] = fma(load(p[i].offset(k).add(r * LANES)), bv[r], acc[i][r]);
+                            }
+                            continue;
+                        }
+                        let av = splat(if MODE == UNIT { *p[0].offset(k).add(i) } else { *p[i].offset(k) });
                         for r in 0..R {
                             acc[i][r] = fma(av, bv[r], acc[i][r]);
                         }

@@ -145,6 +145,11 @@ impl Finish {
     }
 }
 
+/// How a kernel reads `A`: scalars at `Rows::a`, scalars that are neighbours, or vectors at `Rows::a`.
+const ROWS: u8 = 0;
+const UNIT: u8 = 1;
+const LANEWISE: u8 = 2;
+
 /// A compiled kernel.
 ///
 /// # Safety
@@ -161,6 +166,8 @@ pub(crate) struct Family {
     /// The same for rows of `A` that are neighbours (`a[i] = i`).
     unit_one: &'static [Kernel],
     unit_two: &'static [Kernel],
+    /// One panel, lane by lane: `A`'s rows are vectors of 16 instead of scalars (depthwise convolution).
+    lanes: &'static [Kernel],
     /// Four dot products with one vector.
     pub dots: Dots,
 }
@@ -203,6 +210,21 @@ impl Family {
             2 => self.two.len(),
             _ => self.four.len(),
         }
+    }
+
+    /// Most rows of a lanewise kernel.
+    pub fn lane_rows(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// Most neighbouring rows (`a[i] = i`) of a kernel with one panel.
+    pub fn unit_rows(&self) -> usize {
+        self.unit_one.len()
+    }
+
+    /// The kernel that multiplies `rows` vectors of 16 lane by lane.
+    pub fn lanewise(&self, rows: usize) -> Kernel {
+        self.lanes[rows - 1]
     }
 
     /// The kernel for `rows` rows and `panels` panels; `unit` promises that `Rows::a[i] = i` and no clipping.

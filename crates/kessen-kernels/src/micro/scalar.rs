@@ -92,5 +92,6 @@ micro_kernels!(
     two: [],
     four: [],
     unit_one: [1 2 3 4],
-    unit_two: []
+    unit_two: [],
+    lanes: [1 2 3 4]
 );

@@ -1,0 +1,262 @@
+//! The shape of a convolution and everything that follows from it.
+
+use crate::Error;
+use crate::layout::blocked_len;
+use crate::micro::PANEL;
+
+/// How a convolution's input lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
+pub enum Layout {
+    /// nChw16c: `[N][⌈C/16⌉][H][W][16]`.
+    #[default]
+    Blocked,
+    /// NCHW, for first layers with few channels; needs `groups == 1`.
+    Plain,
+}
+
+/// The shape of a 2-D convolution; a 1-D one has `height = 1`, `kernel[0] = 1`.
+///
+/// Pairs are `[rows, columns]`. Output: `⌊(size + before + after − dilation·(kernel − 1) − 1)/stride⌋ + 1`, always in
+/// nChw16c.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConvDesc {
+    /// Images `N`.
+    pub batch: usize,
+    /// Input channels `C`, of all groups.
+    pub channels: usize,
+    /// Output channels `K`, of all groups.
+    pub filters: usize,
+    /// Input height `H`.
+    pub height: usize,
+    /// Input width `W`.
+    pub width: usize,
+    /// Kernel size.
+    pub kernel: [usize; 2],
+    /// Step of the kernel.
+    pub stride: [usize; 2],
+    /// Zero rows above and zero columns to the left.
+    pub pad_before: [usize; 2],
+    /// Zero rows below and zero columns to the right.
+    pub pad_after: [usize; 2],
+    /// Distance of the kernel's taps.
+    pub dilation: [usize; 2],
+    /// Groups, each connecting `C/groups` inputs with `K/groups` outputs.
+    pub groups: usize,
+    /// Layout of the input and of its gradient.
+    pub input: Layout,
+}
+
+/// Groups merged until their channels fill whole blocks: a convolution over `count` such supergroups, each dense from
+/// `channels` to `filters`, with zeros between channels of different groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grouping {
+    pub count: usize,
+    pub channels: usize,
+    pub filters: usize,
+}
+
+impl Grouping {
+    pub fn in_blocks(&self) -> usize {
+        self.channels.div_ceil(PANEL)
+    }
+
+    pub fn out_blocks(&self) -> usize {
+        self.filters.div_ceil(PANEL)
+    }
+}
+
+impl ConvDesc {
+    /// A convolution of square kernel and stride 1 without padding.
+    pub fn new(batch: usize, channels: usize, filters: usize, size: [usize; 2], kernel: usize) -> ConvDesc {
+        ConvDesc {
+            batch,
+            channels,
+            filters,
+            height: size[0],
+            width: size[1],
+            kernel: [kernel; 2],
+            stride: [1; 2],
+            pad_before: [0; 2],
+            pad_after: [0; 2],
+            dilation: [1; 2],
+            groups: 1,
+            input: Layout::Blocked,
+        }
+    }
+
+    /// The same padding on all sides.
+    pub fn padding(mut self, padding: usize) -> ConvDesc {
+        (self.pad_before, self.pad_after) = ([padding; 2], [padding; 2]);
+        self
+    }
+
+    /// The same stride both ways.
+    pub fn stride(mut self, stride: usize) -> ConvDesc {
+        self.stride = [stride; 2];
+        self
+    }
+
+    /// The same dilation both ways.
+    pub fn dilation(mut self, dilation: usize) -> ConvDesc {
+        self.dilation = [dilation; 2];
+        self
+    }
+
+    /// Number of groups.
+    pub fn groups(mut self, groups: usize) -> ConvDesc {
+        self.groups = groups;
+        self
+    }
+
+    /// Reads its input as NCHW.
+    pub fn plain(mut self) -> ConvDesc {
+        self.input = Layout::Plain;
+        self
+    }
+
+    /// Tells whether the shape can be computed.
+    ///
+    /// # Errors
+    /// A size of zero, channels that the groups don't divide, a kernel larger than the padded input, or a plain input
+    /// with groups.
+    pub fn check(&self) -> Result<(), Error> {
+        let fail = |reason: String| Err(Error::Convolution { reason });
+        for (name, pair) in [("kernel", self.kernel), ("stride", self.stride), ("dilation", self.dilation)] {
+            if pair.contains(&0) {
+                return fail(format!("{name} {}x{} has a size of zero", pair[0], pair[1]));
+            }
+        }
+        let (c, k, groups) = (self.channels, self.filters, self.groups);
+        if groups == 0 || c == 0 || k == 0 || !c.is_multiple_of(groups) || !k.is_multiple_of(groups) {
+            return fail(format!("{c} input and {k} output channels don't divide into {groups} groups"));
+        }
+        for axis in 0..2 {
+            let (size, span) = (self.padded(axis), self.span(axis));
+            if span > size {
+                let name = ["height", "width"][axis];
+                return fail(format!(
+                    "a kernel spanning {span} exceeds the padded {name} of {size}; pad more or use a smaller kernel"
+                ));
+            }
+        }
+        if self.input == Layout::Plain && groups != 1 {
+            return fail(format!("a plain input with {groups} groups; reorder it to nChw16c"));
+        }
+        Ok(())
+    }
+
+    /// Input size along an axis with its padding.
+    pub(crate) fn padded(&self, axis: usize) -> usize {
+        [self.height, self.width][axis] + self.pad_before[axis] + self.pad_after[axis]
+    }
+
+    /// Pixels from the kernel's first tap to its last.
+    pub(crate) fn span(&self, axis: usize) -> usize {
+        self.dilation[axis] * (self.kernel[axis] - 1) + 1
+    }
+
+    /// Output size `[rows, columns]`.
+    pub fn output(&self) -> [usize; 2] {
+        [0, 1].map(|axis| (self.padded(axis) - self.span(axis)) / self.stride[axis] + 1)
+    }
+
+    /// Multiply-adds of one pass.
+    pub fn macs(&self) -> usize {
+        let [oh, ow] = self.output();
+        self.batch * self.filters * oh * ow * self.channels / self.groups * self.kernel[0] * self.kernel[1]
+    }
+
+    /// Elements of the input and of its gradient.
+    pub fn input_len(&self) -> usize {
+        match self.input {
+            Layout::Blocked => blocked_len(self.batch, self.channels, self.height, self.width),
+            Layout::Plain => self.batch * self.channels * self.height * self.width,
+        }
+    }
+
+    /// Elements of the output and of its gradient, in nChw16c.
+    pub fn output_len(&self) -> usize {
+        let [oh, ow] = self.output();
+        blocked_len(self.batch, self.filters, oh, ow)
+    }
+
+    /// Elements of the bias and of its gradient: `K` rounded up to 16, the rest zero.
+    pub fn bias_len(&self) -> usize {
+        self.filters.next_multiple_of(PANEL)
+    }
+
+    /// Whether each channel is filtered by itself.
+    pub(crate) fn is_depthwise(&self) -> bool {
+        self.groups > 1 && self.groups == self.channels && self.groups == self.filters
+    }
+
+    /// The merged groups.
+    pub(crate) fn grouping(&self) -> Grouping {
+        let (c, k) = (self.channels / self.groups, self.filters / self.groups);
+        let fits = |merged: &usize| {
+            self.groups.is_multiple_of(*merged)
+                && (merged * c).is_multiple_of(PANEL)
+                && (merged * k).is_multiple_of(PANEL)
+        };
+        // More than 16 never help: 16 groups fill whole blocks already, if 16 divides the groups at all.
+        let merged = if self.groups == 1 { 1 } else { (1..=PANEL).find(fits).unwrap_or(self.groups) };
+        Grouping { count: self.groups / merged, channels: merged * c, filters: merged * k }
+    }
+
+    /// The same computation with rows joined where nothing depends on them (1×1, stride 1, no padding).
+    pub(crate) fn joined(mut self) -> ConvDesc {
+        let pads = [self.pad_before, self.pad_after];
+        if self.kernel == [1; 2] && self.stride == [1; 2] && pads == [[0; 2]; 2] {
+            (self.height, self.width) = (1, self.height * self.width);
+        }
+        self
+    }
+
+    /// Asserts what every kernel relies on.
+    #[track_caller]
+    pub(crate) fn assert_valid(&self) {
+        if let Err(error) = self.check() {
+            panic!("{error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_follow_the_formula() {
+        let d = ConvDesc::new(2, 3, 64, [224, 224], 7).stride(2).padding(3);
+        assert_eq!(d.output(), [112, 112]);
+        assert_eq!(d.macs(), 2 * 64 * 112 * 112 * 3 * 49);
+        assert_eq!(ConvDesc::new(1, 3, 8, [9, 10], 3).dilation(2).output(), [5, 6]);
+    }
+
+    #[test]
+    fn groups_merge_into_whole_blocks() {
+        let grouping = |c, k, g| {
+            let g = ConvDesc::new(1, c, k, [4, 4], 1).groups(g).grouping();
+            (g.count, g.channels, g.filters)
+        };
+        assert_eq!(grouping(64, 128, 2), (2, 32, 64));
+        assert_eq!(grouping(32, 32, 8), (2, 16, 16));
+        assert_eq!(grouping(12, 24, 3), (1, 12, 24));
+        assert_eq!(grouping(5, 7, 1), (1, 5, 7));
+    }
+
+    #[test]
+    fn impossible_shapes_are_refused_with_their_numbers() {
+        let base = ConvDesc::new(1, 4, 6, [4, 5], 3);
+        for (desc, text) in [
+            (ConvDesc { kernel: [5, 3], ..base }, "spanning 5 exceeds the padded height of 4"),
+            (base.dilation(3), "spanning 7 exceeds the padded height of 4"),
+            (base.groups(3), "4 input and 6 output channels don't divide into 3 groups"),
+            (base.stride(0), "stride 0x0"),
+            (base.groups(2).plain(), "plain input with 2 groups"),
+        ] {
+            let found = desc.check().unwrap_err().to_string();
+            assert!(found.contains(text), "{found}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Convolution forward.
+
+use super::desc::{ConvDesc, Layout};
+use super::pass::{Operands, Pass};
+use super::{check_operands, depthwise};
+use crate::epilogue::Epilogue;
+use crate::micro::{Finish, PANEL};
+
+const BLOCK: isize = PANEL as isize;
+
+/// Floats of scratch for [`forward`].
+pub fn forward_scratch(desc: &ConvDesc) -> usize {
+    match desc.input {
+        Layout::Blocked => 0,
+        Layout::Plain => desc.bordered_len(),
+    }
+}
+
+/// `y = epilogue(x ∗ w)`, in the sense of networks (no flip): `y[n,k,p,q] = Σ_{c,r,s} w[k,c,r,s] ·
+/// x[n, c, p·S + r·D − P, q·S + s·D − P]`.
+///
+/// `x` has the descriptor's input layout, `w` its kernel layout ([`ConvDesc::pack_weight`]), `y` and the residual are
+/// nChw16c; a bias per column has [`ConvDesc::bias_len`] elements.
+///
+/// # Panics
+/// If the shape is invalid or a slice too short for it, or if the bias is per row.
+pub fn forward(
+    desc: &ConvDesc,
+    x: &[f32],
+    w: &[f32],
+    epilogue: &Epilogue,
+    y: &mut [f32],
+    scratch: &mut [f32],
+) {
+    check_operands(desc, x.len(), w.len(), y.len());
+    desc.check_epilogue(epilogue, desc.output_len(), desc.bias_len());
+    let wanted = forward_scratch(desc);
+    assert!(scratch.len() >= wanted, "convolution: scratch of {} floats, {wanted} needed", scratch.len());
+    let (pass, x) = match desc.input {
+        Layout::Blocked if desc.is_depthwise() => (depthwise(blocked(desc), desc), x.as_ptr()),
+        Layout::Blocked => (blocked(&desc.joined()), x.as_ptr()),
+        Layout::Plain => (plain(desc), desc.border(x, scratch)),
+    };
+    let operands = Operands { x, w: w.as_ptr(), y: y.as_mut_ptr(), finish: Finish::new(epilogue) };
+    // SAFETY: lengths were checked against the descriptor.
+    unsafe { pass.run(operands) }
+}
+
+/// The sweep over nChw16c.
+fn blocked(d: &ConvDesc) -> Pass {
+    let g = d.grouping();
+    let [oh, ow] = d.output();
+    let taps = d.kernel[0] * d.kernel[1];
+    let (in_plane, out_plane) = ((d.height * d.width * PANEL) as isize, (oh * ow * PANEL) as isize);
+    let b_block = taps as isize * BLOCK * BLOCK;
+    Pass {
+        batch: d.batch,
+        lanewise: false,
+        groups: g.count,
+        in_blocks: g.in_blocks(),
+        out_blocks: g.out_blocks(),
+        depth: PANEL,
+        depth_last: g.channels - (g.in_blocks() - 1) * PANEL,
+        a_col: 1,
+        pixel: BLOCK,
+        size: [d.height, d.width],
+        in_row: d.width as isize * BLOCK,
+        in_block: in_plane,
+        in_image: (g.count * g.in_blocks()) as isize * in_plane,
+        taps: d.kernel,
+        start: d.pad_before.map(|pad| -(pad as i32)),
+        stride: d.stride.map(|s| s as i32),
+        step: d.dilation.map(|s| s as i32),
+        b_taps: [d.kernel[1] as isize * BLOCK * BLOCK, BLOCK * BLOCK],
+        b_block,
+        b_panel: g.in_blocks() as isize * b_block,
+        out: [oh, ow],
+        out_row: ow as isize * BLOCK,
+        out_pixel: BLOCK,
+        out_block: out_plane,
+        out_image: (g.count * g.out_blocks()) as isize * out_plane,
+    }
+}
+
+/// The sweep over bordered NCHW: a row of the kernel is one run of terms.
+fn plain(d: &ConvDesc) -> Pass {
+    let [h, w] = d.bordered();
+    let [oh, ow] = d.output();
+    let blocks = d.filters.div_ceil(PANEL);
+    let out_plane = (oh * ow * PANEL) as isize;
+    let kw = d.kernel[1] as isize;
+    Pass {
+        batch: d.batch,
+        lanewise: false,
+        groups: 1,
+        in_blocks: d.channels,
+        out_blocks: blocks,
+        depth: d.kernel[1],
+        depth_last: d.kernel[1],
+        a_col: d.dilation[1] as isize,
+        pixel: 1,
+        size: [h, w],
+        in_row: w as isize,
+        in_block: (h * w) as isize,
+        in_image: (d.channels * h * w) as isize,
+        taps: [d.kernel[0], 1],
+        start: [0, 0],
+        stride: d.stride.map(|s| s as i32),
+        step: d.dilation.map(|s| s as i32),
+        b_taps: [kw * BLOCK, 0],
+        b_block: (d.kernel[0] * d.kernel[1]) as isize * BLOCK,
+        b_panel: (d.channels * d.kernel[0] * d.kernel[1]) as isize * BLOCK,
+        out: [oh, ow],
+        out_row: ow as isize * BLOCK,
+        out_pixel: BLOCK,
+        out_block: out_plane,
+        out_image: blocks as isize * out_plane,
+    }
+}

@@ -1,0 +1,401 @@
+//! Gradient to a convolution's weights: `dw[k,c,r,s] = Σ_{n,p,q} dy[n,k,p,q] · x[n, c, p·S + r·D − P, q·S + s·D − P]`.
+//!
+//! The sum runs over pixels, so a tile is 16 input channels by 16 output channels of one tap, and its terms are
+//! pixels along an image row. Work is cut into groups of blocks and, where those are few, into *splits* of the pixels
+//! with a partial result each, added in a fixed order at the end. Within a task, *pieces* of the images that fit the
+//! second-level cache are visited one after the other for all taps and blocks.
+
+use super::check_operands;
+use super::desc::{ConvDesc, Layout};
+use crate::gemm::even;
+use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Sum, Tile};
+use crate::threads::{self, Address};
+use std::ops::Range;
+
+const BLOCK: isize = PANEL as isize;
+/// Bytes of images that a piece should span at most.
+const PIECE_BYTES: usize = 224 << 10;
+/// Bytes of gradient that a task should hold at most.
+const GROUP_BYTES: usize = 192 << 10;
+/// Multiply-adds of one task at least.
+const TASK_WORK: usize = 1 << 19;
+/// Most floats of partial results.
+const PARTIAL_LEN: usize = 8 << 20;
+
+/// How the work is cut; follows from the shape only.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    /// Blocks of input and output channels of one group.
+    group: [usize; 2],
+    /// Parts of the pixels with a partial result each.
+    splits: usize,
+    /// Images per piece, or 0 where an image makes several pieces of `rows` output rows.
+    images: usize,
+    rows: usize,
+    pieces: usize,
+}
+
+impl Cut {
+    fn new(desc: &ConvDesc) -> Cut {
+        let [oh, ow] = desc.output();
+        let g = desc.grouping();
+        let taps = desc.kernel[0] * desc.kernel[1];
+        let (ins, outs) = if desc.is_depthwise() { (1, 1) } else { (g.in_blocks(), g.out_blocks()) };
+        let pairs = if desc.input == Layout::Plain {
+            usize::MAX
+        } else {
+            (GROUP_BYTES / (taps * PANEL * PANEL * 4)).max(1)
+        };
+        let out_group = outs.min((pairs as f64).sqrt() as usize).max(1);
+        let in_group = ins.min((pairs / out_group).max(1));
+        let out_group = outs.min((pairs / in_group).max(1));
+        let group = [ins.div_ceil(ins.div_ceil(in_group)), outs.div_ceil(outs.div_ceil(out_group))];
+        let groups = Self::supergroups(desc) * ins.div_ceil(group[0]) * outs.div_ceil(group[1]);
+        let wanted = (desc.macs() / TASK_WORK).clamp(1, 16).div_ceil(groups);
+        let memory = (PARTIAL_LEN / desc.weight_len().max(1)).max(1);
+        let lines = desc.batch * oh;
+        let row_bytes = match desc.input {
+            Layout::Plain => (desc.channels * desc.stride[0] * desc.padded(1) + outs * ow * PANEL) * 4,
+            Layout::Blocked => (group[0] * desc.stride[0] * desc.width + group[1] * ow) * PANEL * 4,
+        };
+        let most = (PIECE_BYTES / row_bytes.max(1)).clamp(1, lines.div_ceil(wanted).max(1));
+        let images = most / oh;
+        let rows = oh.div_ceil(oh.div_ceil(most));
+        let pieces = if images > 0 { desc.batch.div_ceil(images) } else { desc.batch * oh.div_ceil(rows) };
+        // As many splits as get a piece.
+        let splits = wanted.min(memory).min(pieces).max(1);
+        let splits = pieces.div_ceil(pieces.div_ceil(splits).max(1)).max(1);
+        Cut { group, splits, images, rows, pieces }
+    }
+
+    fn supergroups(desc: &ConvDesc) -> usize {
+        if desc.is_depthwise() { desc.channels.div_ceil(PANEL) } else { desc.grouping().count }
+    }
+
+    /// Images and output rows of a piece.
+    fn piece(&self, desc: &ConvDesc, index: usize) -> (Range<usize>, Range<usize>) {
+        let oh = desc.output()[0];
+        if self.images > 0 {
+            let start = index * self.images;
+            return (start..(start + self.images).min(desc.batch), 0..oh);
+        }
+        let parts = oh.div_ceil(self.rows);
+        (index / parts..index / parts + 1, even(oh, self.rows, index % parts))
+    }
+}
+
+/// Floats of scratch for [`grad_weight`].
+pub fn grad_weight_scratch(desc: &ConvDesc) -> usize {
+    let splits = Cut::new(desc).splits;
+    let partial = if splits > 1 { splits * desc.weight_len() } else { 0 };
+    partial + if desc.input == Layout::Plain { desc.bordered_len() } else { 0 }
+}
+
+/// `dw (+)= gradient of w` from the input `x` and `dy`, the gradient of the output. Entries of `dw` without a weight
+/// become exactly zero.
+///
+/// # Panics
+/// If the shape is invalid or a slice too short for it.
+pub fn grad_weight(
+    desc: &ConvDesc,
+    x: &[f32],
+    dy: &[f32],
+    accumulate: bool,
+    dw: &mut [f32],
+    scratch: &mut [f32],
+) {
+    check_operands(desc, x.len(), dw.len(), dy.len());
+    let wanted = grad_weight_scratch(desc);
+    assert!(scratch.len() >= wanted, "convolution: scratch of {} floats, {wanted} needed", scratch.len());
+    let cut = Cut::new(desc);
+    let len = desc.weight_len();
+    let dw = &mut dw[..len];
+    if desc.batch == 0 {
+        dw.iter_mut().filter(|_| !accumulate).for_each(|v| *v = 0.0);
+        return;
+    }
+    let (partial, rest) = scratch.split_at_mut(if cut.splits > 1 { cut.splits * len } else { 0 });
+    let x = if desc.input == Layout::Plain { desc.border(x, rest) } else { x.as_ptr() };
+    let job = Job { desc, cut, family: Family::active(), x, dy: dy.as_ptr() };
+    let g = desc.grouping();
+    let (ins, outs) = if desc.is_depthwise() { (1, 1) } else { (g.in_blocks(), g.out_blocks()) };
+    let (across, down) = (ins.div_ceil(cut.group[0]), outs.div_ceil(cut.group[1]));
+    let groups = Cut::supergroups(desc) * across * down;
+    let target = Address(if cut.splits > 1 { partial.as_mut_ptr() } else { dw.as_mut_ptr() });
+    threads::parallel_for(groups * cut.splits, |task| {
+        let (split, group) = (task / groups, task % groups);
+        let part = Part {
+            supergroup: group / (across * down),
+            ins: even(ins, cut.group[0], group % across),
+            outs: even(outs, cut.group[1], group / across % down),
+            pieces: even(cut.pieces, cut.pieces.div_ceil(cut.splits), split),
+            dw: target.get().wrapping_add(split * len),
+            accumulate: accumulate && cut.splits == 1,
+        };
+        // SAFETY: lengths were checked against the descriptor; parts' blocks are disjoint.
+        unsafe { job.run(part) }
+    });
+    if cut.splits > 1 {
+        let parts = partial.len() / len;
+        let out = Address(dw.as_mut_ptr());
+        threads::parallel_chunks(len, 1 << 14, |range| {
+            // SAFETY: ranges are disjoint.
+            let dw = unsafe { std::slice::from_raw_parts_mut(out.get().add(range.start), range.len()) };
+            if !accumulate {
+                dw.fill(0.0);
+            }
+            for part in 0..parts {
+                let partial = &partial[part * len..][range.clone()];
+                dw.iter_mut().zip(partial).for_each(|(sum, v)| *sum += v);
+            }
+        });
+    }
+    desc.clear_padding(dw);
+}
+
+/// What all tasks share.
+struct Job<'a> {
+    desc: &'a ConvDesc,
+    cut: Cut,
+    family: &'static Family,
+    x: *const f32,
+    dy: *const f32,
+}
+
+// SAFETY: the addresses are only read.
+unsafe impl Sync for Job<'_> {}
+
+/// One task.
+struct Part {
+    supergroup: usize,
+    ins: Range<usize>,
+    outs: Range<usize>,
+    pieces: Range<usize>,
+    dw: *mut f32,
+    accumulate: bool,
+}
+
+impl Job<'_> {
+    /// # Safety
+    /// Operands have the descriptor's lengths; the part's blocks of `dw` are this task's.
+    unsafe fn run(&self, part: Part) {
+        for piece in part.pieces.clone() {
+            let accumulate = part.accumulate || piece > part.pieces.start;
+            let (images, rows) = self.cut.piece(self.desc, piece);
+            // SAFETY: the caller's promise.
+            unsafe {
+                if self.desc.is_depthwise() {
+                    self.depthwise(&part, images, rows, accumulate);
+                } else if self.desc.input == Layout::Plain {
+                    self.plain(&part, images, rows, accumulate);
+                } else {
+                    self.blocked(&part, images, rows, accumulate);
+                }
+            }
+        }
+    }
+
+    /// Output positions along an axis, within `range`, whose tap `tap` lies in the image.
+    fn inside(&self, axis: usize, tap: usize, range: &Range<usize>) -> Range<usize> {
+        let d = self.desc;
+        let (stride, pad) = (d.stride[axis] as isize, d.pad_before[axis] as isize);
+        let (size, at) = ([d.height, d.width][axis] as isize, (tap * d.dilation[axis]) as isize);
+        let low = (pad - at + stride - 1).div_euclid(stride).max(range.start as isize);
+        let high = ((size - 1 + pad - at).div_euclid(stride) + 1).min(range.end as isize);
+        low as usize..high.max(low) as usize
+    }
+
+    /// The sum over images and output rows and columns of one tap, and the distances of its first term in `x` and
+    /// `dy` from the first image's block.
+    fn terms(
+        &self,
+        images: usize,
+        p: &Range<usize>,
+        q: &Range<usize>,
+        tap: [usize; 2],
+    ) -> (Sum, isize, isize) {
+        let d = self.desc;
+        let ow = d.output()[1];
+        let blocks = |channels: usize| channels.div_ceil(PANEL) * PANEL;
+        let plane = (d.height * d.width, d.output()[0] * ow);
+        let row = (d.width * PANEL) as isize;
+        let at = |axis: usize, first: usize| {
+            (first * d.stride[axis] + tap[axis] * d.dilation[axis]) as isize - d.pad_before[axis] as isize
+        };
+        let a = at(0, p.start) * row + at(1, q.start) * BLOCK;
+        let b = ((p.start * ow + q.start) * PANEL) as isize;
+        let mut sum = Sum::product(q.len(), d.stride[1] as isize * BLOCK, BLOCK, 0);
+        sum.loops[0] = Loop {
+            count: images,
+            a: (blocks(d.channels) * plane.0) as isize,
+            b: (blocks(d.filters) * plane.1) as isize,
+        };
+        sum.loops[1] = Loop { count: p.len(), a: d.stride[0] as isize * row, b: (ow * PANEL) as isize };
+        if d.stride == [1, 1] && q.len() == ow && d.width == ow {
+            // Rows follow each other without a gap.
+            sum.depth = p.len() * ow;
+            sum.loops[1] = Loop::ONCE;
+        }
+        sum.depth_last = sum.depth;
+        (sum, a, b)
+    }
+
+    /// # Safety
+    /// As for [`Self::run`].
+    unsafe fn blocked(&self, part: &Part, images: Range<usize>, rows: Range<usize>, accumulate: bool) {
+        let d = self.desc;
+        let g = d.grouping();
+        let [oh, ow] = d.output();
+        let taps = d.kernel[0] * d.kernel[1];
+        let (x_plane, dy_plane) = (d.height * d.width * PANEL, oh * ow * PANEL);
+        let places = Rows::strided(1, BLOCK);
+        for o in part.outs.clone() {
+            let dy = (images.start * g.count + part.supergroup) * g.out_blocks() + o;
+            for i in part.ins.clone() {
+                let x = (images.start * g.count + part.supergroup) * g.in_blocks() + i;
+                let channels = (g.channels - i * PANEL).min(PANEL);
+                let block = (part.supergroup * g.out_blocks() + o) * g.in_blocks() + i;
+                for tap in 0..taps {
+                    let at = [tap / d.kernel[1], tap % d.kernel[1]];
+                    let (p, q) = (self.inside(0, at[0], &rows), self.inside(1, at[1], &(0..ow)));
+                    let (sum, a, b) = self.terms(images.len(), &p, &q, at);
+                    for index in 0..channels.div_ceil(self.family.unit_rows()) {
+                        let r = even(channels, self.family.unit_rows(), index);
+                        let tile = Tile {
+                            a: self.x.wrapping_add(x * x_plane + r.start).wrapping_offset(a),
+                            b: self.dy.wrapping_add(dy * dy_plane).wrapping_offset(b),
+                            c: part.dw.wrapping_add(((block * taps + tap) * PANEL + r.start) * PANEL),
+                            c_panel: 0,
+                            tail: PANEL,
+                            finish: Finish::plain(accumulate),
+                        };
+                        // SAFETY: terms lie inside `x` and `dy`, the tile inside this task's blocks.
+                        unsafe { self.family.kernel(r.len(), 1, true)(&sum, &places, &tile) }
+                    }
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for [`Self::run`].
+    unsafe fn depthwise(&self, part: &Part, images: Range<usize>, rows: Range<usize>, accumulate: bool) {
+        let d = self.desc;
+        let [oh, ow] = d.output();
+        let [kh, kw] = d.kernel;
+        let block = images.start * d.channels.div_ceil(PANEL) + part.supergroup;
+        let x = self.x.wrapping_add(block * d.height * d.width * PANEL);
+        let dy = self.dy.wrapping_add(block * oh * ow * PANEL);
+        let dw = part.dw.wrapping_add(part.supergroup * kh * kw * PANEL);
+        let tall = self.family.lane_rows();
+        let each = |tap: [usize; 2], count: usize, q: &Range<usize>, accumulate: bool| {
+            let p = self.inside(0, tap[0], &rows);
+            let (sum, a, b) = self.terms(images.len(), &p, q, tap);
+            let tile = Tile {
+                a: x.wrapping_offset(a),
+                b: dy.wrapping_offset(b),
+                c: dw.wrapping_add((tap[0] * kw + tap[1]) * PANEL),
+                c_panel: 0,
+                tail: PANEL,
+                finish: Finish::plain(accumulate),
+            };
+            let places = Rows::strided(d.dilation[1] as isize * BLOCK, BLOCK);
+            // SAFETY: terms lie inside `x` and `dy`, the taps inside this task's block.
+            unsafe { self.family.lanewise(count)(&sum, &places, &tile) }
+        };
+        for r in 0..kh {
+            for index in 0..kw.div_ceil(tall) {
+                // Columns that all taps of the group see, then what single taps see left and right of them.
+                let taps = even(kw, tall, index);
+                let all = taps.clone().fold(0..ow, |all, s| self.inside(1, s, &all));
+                each([r, taps.start], taps.len(), &all, accumulate);
+                for s in taps {
+                    let seen = self.inside(1, s, &(0..ow));
+                    for rest in [seen.start..all.start.min(seen.end), all.end.max(seen.start)..seen.end] {
+                        if !rest.is_empty() {
+                            each([r, s], 1, &rest, true);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for [`Self::run`].
+    unsafe fn plain(&self, part: &Part, images: Range<usize>, rows: Range<usize>, accumulate: bool) {
+        let d = self.desc;
+        let [oh, ow] = d.output();
+        let [h, w] = d.bordered();
+        let blocks = d.filters.div_ceil(PANEL);
+        let terms = d.channels * d.kernel[0] * d.kernel[1];
+        let dy_plane = (oh * ow * PANEL) as isize;
+        let mut sum = Sum::product(ow, d.stride[1] as isize, BLOCK, dy_plane);
+        sum.loops[0] =
+            Loop { count: images.len(), a: (d.channels * h * w) as isize, b: blocks as isize * dy_plane };
+        sum.loops[1] = Loop { count: rows.len(), a: (d.stride[0] * w) as isize, b: (ow * PANEL) as isize };
+        let wide = self.family.panels_for(terms.min(MAX_ROWS)).min(2);
+        let tall = self.family.rows(wide);
+        let mut o = part.outs.start;
+        while o < part.outs.end {
+            let nv = wide.min(part.outs.end - o);
+            for index in 0..terms.div_ceil(tall) {
+                let r = even(terms, tall, index);
+                let mut places = Rows::strided(0, BLOCK);
+                for (place, term) in places.a.iter_mut().zip(r.clone()) {
+                    let (c, tap) = (term / (d.kernel[0] * d.kernel[1]), term % (d.kernel[0] * d.kernel[1]));
+                    let (y, x) = (tap / d.kernel[1] * d.dilation[0], tap % d.kernel[1] * d.dilation[1]);
+                    *place = ((c * h + y) * w + x) as isize;
+                }
+                let image = images.start * d.channels * h * w + rows.start * d.stride[0] * w;
+                let dy = (images.start * blocks + o) * oh * ow + rows.start * ow;
+                let tile = Tile {
+                    a: self.x.wrapping_add(image),
+                    b: self.dy.wrapping_add(dy * PANEL),
+                    c: part.dw.wrapping_add((o * terms + r.start) * PANEL),
+                    c_panel: (terms * PANEL) as isize,
+                    tail: PANEL,
+                    finish: Finish::plain(accumulate),
+                };
+                // SAFETY: terms lie inside the bordered images and `dy`, the tile inside this task's blocks.
+                unsafe { self.family.kernel(r.len(), nv, false)(&sum, &places, &tile) }
+            }
+            o += nv;
+        }
+    }
+}
+
+/// `db (+)= Σ_{n,p,q} dy[n,k,p,q]`, of [`ConvDesc::bias_len`] elements; those beyond `K` become zero.
+///
+/// # Panics
+/// If the shape is invalid or a slice too short for it.
+pub fn grad_bias(desc: &ConvDesc, dy: &[f32], accumulate: bool, db: &mut [f32]) {
+    desc.assert_valid();
+    let [oh, ow] = desc.output();
+    let (blocks, plane) = (desc.filters.div_ceil(PANEL), oh * ow * PANEL);
+    let dy = &dy[..desc.output_len()];
+    let out = Address(db[..desc.bias_len()].as_mut_ptr());
+    let grain = (1usize << 15).div_ceil(desc.batch.max(1) * plane);
+    threads::parallel_chunks(blocks, grain, |range| {
+        for block in range {
+            let mut sum = [0.0f32; PANEL];
+            for n in 0..desc.batch {
+                // Four interleaved sums per image, added at its end.
+                let mut parts = [[0.0f32; PANEL]; 4];
+                let pixels = dy[(n * blocks + block) * plane..][..plane].chunks_exact(PANEL);
+                for (at, pixel) in pixels.enumerate() {
+                    parts[at % 4].iter_mut().zip(pixel).for_each(|(sum, v)| *sum += v);
+                }
+                for lane in 0..PANEL {
+                    sum[lane] += (parts[0][lane] + parts[1][lane]) + (parts[2][lane] + parts[3][lane]);
+                }
+            }
+            for lane in 0..PANEL {
+                // SAFETY: each block's biases are one task's.
+                let db = unsafe { &mut *out.get().add(block * PANEL + lane) };
+                let before = if accumulate { *db } else { 0.0 };
+                *db = if block * PANEL + lane < desc.filters { before + sum[lane] } else { 0.0 };
+            }
+        }
+    });
+}

@@ -1,0 +1,57 @@
+//! Convolution of any shape: stride, padding, dilation, groups, with both gradients.
+//!
+//! Glossary: `N` images, `C` input channels, `K` output channels (filters), `H × W` input and `OH × OW` output pixels,
+//! `KH × KW` taps. Activations are nChw16c ([`crate::layout`]); lanes beyond the last channel may hold anything
+//! finite. Weights live in the kernel layout of their descriptor ([`ConvDesc::pack_weight`]), and so do their
+//! gradients.
+//!
+//! One driver sweeps taps over pixels for the forward pass and for the gradient to the input; a second one sums over
+//! pixels for the gradient to the weights. Rejected: lowering to a matrix (im2col), which writes every input pixel
+//! `KH·KW` times.
+
+mod depthwise;
+mod desc;
+mod forward;
+mod grad_input;
+mod grad_weight;
+mod pass;
+mod plain;
+mod weights;
+
+use depthwise::depthwise;
+pub use desc::{ConvDesc, Layout};
+pub use forward::{forward, forward_scratch};
+pub use grad_input::{grad_input, grad_input_scratch};
+pub use grad_weight::{grad_bias, grad_weight, grad_weight_scratch};
+
+use crate::epilogue::{Bias, Epilogue};
+
+/// Asserts that the slices hold what the shape says.
+#[track_caller]
+fn check_operands(desc: &ConvDesc, input: usize, weight: usize, output: usize) {
+    desc.assert_valid();
+    for (name, found, wanted) in [
+        ("the input", input, desc.input_len()),
+        ("the weights", weight, desc.weight_len()),
+        ("the output", output, desc.output_len()),
+    ] {
+        assert!(found >= wanted, "convolution: {name} has {found} elements, {wanted} needed for {desc:?}");
+    }
+}
+
+impl ConvDesc {
+    #[track_caller]
+    fn check_epilogue(&self, epilogue: &Epilogue, output: usize, bias: usize) {
+        if let Some(residual) = epilogue.residual {
+            let found = residual.len();
+            assert!(found >= output, "convolution: the residual has {found} elements, {output} needed");
+        }
+        match epilogue.bias {
+            Bias::None => {}
+            Bias::PerColumn(b) => {
+                assert!(b.len() >= bias, "convolution: {} biases, {bias} needed (a multiple of 16)", b.len())
+            }
+            Bias::PerRow(_) => panic!("convolution: a bias is per channel, not per row"),
+        }
+    }
+}

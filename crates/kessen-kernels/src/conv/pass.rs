@@ -1,0 +1,227 @@
+//! One sweep of taps over blocked images: the driver of forward convolutions and of gradients to the input.
+//!
+//! Output pixel `(p, q)` of the sweep sums, over input blocks and taps `(r, s)`, the input at row
+//! `start[0] + stride[0]·p + step[0]·r` and column `start[1] + stride[1]·q + step[1]·s`; pixels outside are zero.
+//! Output pixels are numbered through all images and cut into tiles of up to 14, so that small images fill tiles too.
+
+use crate::gemm::even;
+use crate::micro::{Clip, Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Sum, Tile};
+use crate::threads;
+use std::ops::Range;
+
+/// Bytes of input that a task's pixels should span at most, so that they stay in the second-level cache.
+const INPUT_BYTES: usize = 256 << 10;
+/// Bytes of one pair of weight panels that one visit should span at most.
+const WEIGHT_BYTES: usize = 640 << 10;
+/// Multiply-adds (counted with full lanes) below which a sweep stays on one thread.
+const SERIAL_WORK: usize = 1 << 20;
+/// Multiply-adds of one task at least.
+const TASK_WORK: usize = 1 << 19;
+
+/// A sweep; distances in elements.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pass {
+    pub batch: usize,
+    /// Each channel by itself: `groups` blocks, lane by lane.
+    pub lanewise: bool,
+    /// Independent supergroups, and blocks of each.
+    pub groups: usize,
+    pub in_blocks: usize,
+    pub out_blocks: usize,
+    /// Terms per tap and block, and those of the last block.
+    pub depth: usize,
+    pub depth_last: usize,
+    /// Distance of terms, and of neighbouring pixels, in the input.
+    pub a_col: isize,
+    pub pixel: isize,
+    /// Input size, and distances of its rows, blocks and images.
+    pub size: [usize; 2],
+    pub in_row: isize,
+    pub in_block: isize,
+    pub in_image: isize,
+    pub taps: [usize; 2],
+    pub start: [i32; 2],
+    pub stride: [i32; 2],
+    pub step: [i32; 2],
+    /// Distances of weights: rows of taps, taps, input blocks, output blocks.
+    pub b_taps: [isize; 2],
+    pub b_block: isize,
+    pub b_panel: isize,
+    /// Output pixels of the sweep, and distances in the output.
+    pub out: [usize; 2],
+    pub out_row: isize,
+    pub out_pixel: isize,
+    pub out_block: isize,
+    pub out_image: isize,
+}
+
+/// Operands of a sweep by address.
+#[derive(Clone, Copy)]
+pub(super) struct Operands {
+    pub x: *const f32,
+    pub w: *const f32,
+    pub y: *mut f32,
+    pub finish: Finish,
+}
+
+// SAFETY: used by `Pass::run` only, whose tasks write disjoint outputs.
+unsafe impl Sync for Operands {}
+
+impl Pass {
+    /// Computes the sweep.
+    ///
+    /// # Safety
+    /// Every address that follows from the pass is readable or writable; nobody else touches the output meanwhile.
+    pub unsafe fn run(&self, operands: Operands) {
+        let family = Family::active();
+        let pixels = self.batch * self.out[0] * self.out[1];
+        let panels = self.groups * self.out_blocks;
+        if pixels == 0 || panels == 0 {
+            return;
+        }
+        let terms = self.in_blocks * self.taps[0] * self.taps[1] * self.depth;
+        let work = pixels * panels * PANEL * terms;
+        let (chunk, group) =
+            if work <= SERIAL_WORK { (pixels, panels) } else { self.cut(pixels, panels, work) };
+        let (chunks, sets) = (pixels.div_ceil(chunk), panels.div_ceil(group));
+        let input = self.batch * self.groups * self.in_blocks * self.size[0] * self.size[1];
+        let weights_outside = self.out_blocks * terms > input;
+        threads::parallel_for(chunks * sets, |task| {
+            let (c, set) =
+                if weights_outside { (task % chunks, task / chunks) } else { (task / sets, task % sets) };
+            let span = set * group..((set + 1) * group).min(panels);
+            // SAFETY: tasks' outputs are disjoint; the caller's promise.
+            unsafe { self.task(family, &operands, even(pixels, chunk, c), span) }
+        });
+    }
+
+    /// Pixels and panels of one task.
+    fn cut(&self, pixels: usize, panels: usize, work: usize) -> (usize, usize) {
+        let per_pixel = self.in_blocks as i32 * PANEL as i32 * 4 * self.stride[0] * self.stride[1];
+        let tile = 14;
+        let mut chunk =
+            (INPUT_BYTES / per_pixel.max(1) as usize).max(4 * tile).next_multiple_of(tile).min(pixels);
+        let mut group = panels;
+        let wanted = (work / TASK_WORK).min(32);
+        while pixels.div_ceil(chunk) * panels.div_ceil(group) < wanted {
+            if group > 4 || (group > 2 && chunk <= 4 * tile) {
+                group = group.div_ceil(2).next_multiple_of(2);
+            } else if chunk > 2 * tile {
+                chunk = chunk.div_ceil(2).next_multiple_of(tile).min(chunk - 1);
+            } else {
+                break;
+            }
+        }
+        (chunk, group)
+    }
+
+    /// # Safety
+    /// As for [`Self::run`], for these pixels and panels.
+    unsafe fn task(&self, family: &Family, operands: &Operands, pixels: Range<usize>, panels: Range<usize>) {
+        let wide = if self.lanewise { 1 } else { family.panels_for(pixels.len().min(MAX_ROWS)).min(2) };
+        let tall = if self.lanewise { family.lane_rows() } else { family.rows(wide) };
+        let per_block = self.taps[0] * self.taps[1] * self.depth * PANEL * 4 * wide;
+        let most = (WEIGHT_BYTES / per_block.max(1)).max(1);
+        let visits = self.in_blocks.div_ceil(most).max(1);
+        for visit in 0..visits {
+            let blocks = even(self.in_blocks, most, visit);
+            let finish = operands.finish.pass(visit == 0, visit + 1 == visits);
+            let last = visit + 1 == visits;
+            let sum = self.sum(blocks.len(), if last { self.depth_last } else { self.depth });
+            let mut panel = panels.start;
+            while panel < panels.end {
+                let group = panel / self.out_blocks;
+                let left = panels.end.min((group + 1) * self.out_blocks) - panel;
+                let nv = left.min(wide);
+                let a_base = (group * self.in_blocks + blocks.start) as isize * self.in_block;
+                let c_base = panel as isize * self.out_block;
+                let tile = Tile {
+                    a: operands.x.wrapping_offset(a_base),
+                    b: operands.w.wrapping_offset(
+                        panel as isize * self.b_panel + blocks.start as isize * self.b_block,
+                    ),
+                    c: operands.y.wrapping_offset(c_base),
+                    c_panel: self.out_block,
+                    tail: PANEL,
+                    finish: finish.at(0, panel * PANEL, c_base),
+                };
+                for index in 0..pixels.len().div_ceil(tall) {
+                    let part = even(pixels.len(), tall, index);
+                    let rows = self.rows(pixels.start + part.start, part.len());
+                    // SAFETY: the caller's promise.
+                    unsafe {
+                        let kernel = if self.lanewise {
+                            family.lanewise(part.len())
+                        } else {
+                            family.kernel(part.len(), nv, false)
+                        };
+                        kernel(&sum, &rows, &tile)
+                    }
+                }
+                panel += nv;
+            }
+        }
+    }
+
+    fn sum(&self, blocks: usize, depth_last: usize) -> Sum {
+        let tap = |axis: usize, unit: isize| Loop {
+            count: self.taps[axis],
+            a: self.step[axis] as isize * unit,
+            b: self.b_taps[axis],
+        };
+        Sum {
+            loops: [
+                Loop { count: blocks, a: self.in_block, b: self.b_block },
+                tap(0, self.in_row),
+                tap(1, self.pixel),
+            ],
+            depth: self.depth,
+            depth_last,
+            a_col: self.a_col,
+            b_row: PANEL as isize,
+            b_panel: self.b_panel,
+            clip: Clip {
+                height: self.size[0] as i32,
+                width: self.size[1] as i32,
+                step_h: self.step[0],
+                step_w: self.step[1],
+            },
+        }
+    }
+
+    /// Where `count` output pixels from number `first` lie.
+    fn rows(&self, first: usize, count: usize) -> Rows {
+        let [oh, ow] = self.out;
+        let (mut n, mut p, mut q) = (first / (oh * ow), first / ow % oh, first % ow);
+        let mut rows = Rows { clipped: false, ..Rows::strided(0, 0) };
+        let mut at = 0;
+        while at < count {
+            let run = (ow - q).min(count - at);
+            let h = self.start[0] + self.stride[0] * p as i32;
+            let w = self.start[1] + self.stride[1] * q as i32;
+            let a = n as isize * self.in_image + h as isize * self.in_row + w as isize * self.pixel;
+            let c = n as isize * self.out_image + p as isize * self.out_row + q as isize * self.out_pixel;
+            let (a_step, w_step) = (self.stride[1] as isize * self.pixel, self.stride[1]);
+            for i in 0..run {
+                rows.a[at + i] = a + i as isize * a_step;
+                rows.c[at + i] = c + i as isize * self.out_pixel;
+                rows.h[at + i] = h;
+                rows.w[at + i] = w + i as i32 * w_step;
+            }
+            let last = w + (run as i32 - 1) * w_step;
+            rows.clipped |= self.leaves(0, h) || self.leaves(1, w) || self.leaves(1, last);
+            at += run;
+            (p, q) = (p + 1, 0);
+            if p == oh {
+                (n, p) = (n + 1, 0);
+            }
+        }
+        rows
+    }
+
+    /// Whether some tap leaves the image for a pixel whose first tap is at `at`.
+    fn leaves(&self, axis: usize, at: i32) -> bool {
+        let end = at + self.step[axis] * (self.taps[axis] as i32 - 1);
+        at.min(end) < 0 || at.max(end) >= self.size[axis] as i32
+    }
+}

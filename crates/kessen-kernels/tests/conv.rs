@@ -1,0 +1,238 @@
+//! Convolution of every kind of shape against f64 on every instruction set.
+
+mod common;
+
+use common::{Exact, Guarded, assert_close, everywhere, noise};
+use kessen_kernels::conv::{self, ConvDesc, Layout};
+use kessen_kernels::epilogue::{Activation, Bias, Epilogue};
+use kessen_kernels::layout::{blocked_len, from_blocked, to_blocked};
+
+/// Naive results in NCHW and OIHW.
+struct Reference {
+    y: Vec<Exact>,
+    dx: Vec<Exact>,
+    dw: Vec<Exact>,
+    db: Vec<Exact>,
+}
+
+fn reference(d: &ConvDesc, x: &[f32], w: &[f32], dy: &[f32]) -> Reference {
+    let [oh, ow] = d.output();
+    let (gc, gk) = (d.channels / d.groups, d.filters / d.groups);
+    let mut r = Reference {
+        y: vec![Exact::default(); dy.len()],
+        dx: vec![Exact::default(); x.len()],
+        dw: vec![Exact::default(); w.len()],
+        db: vec![Exact::default(); d.filters],
+    };
+    for n in 0..d.batch {
+        for k in 0..d.filters {
+            for (p, q) in (0..oh * ow).map(|at| (at / ow, at % ow)) {
+                let yi = ((n * d.filters + k) * oh + p) * ow + q;
+                r.db[k].add(dy[yi] as f64);
+                for c in 0..gc {
+                    for (i, j) in (0..d.kernel[0] * d.kernel[1]).map(|t| (t / d.kernel[1], t % d.kernel[1])) {
+                        let h = (p * d.stride[0] + i * d.dilation[0]).wrapping_sub(d.pad_before[0]);
+                        let v = (q * d.stride[1] + j * d.dilation[1]).wrapping_sub(d.pad_before[1]);
+                        if h >= d.height || v >= d.width {
+                            continue;
+                        }
+                        let xi = ((n * d.channels + k / gk * gc + c) * d.height + h) * d.width + v;
+                        let wi = ((k * gc + c) * d.kernel[0] + i) * d.kernel[1] + j;
+                        r.y[yi].product(x[xi], w[wi]);
+                        r.dx[xi].product(dy[yi], w[wi]);
+                        r.dw[wi].product(dy[yi], x[xi]);
+                    }
+                }
+            }
+        }
+    }
+    r
+}
+
+/// Blocks a tensor with `filler` in the lanes beyond the last channel: kernels must not let it into results.
+fn block(src: &[f32], n: usize, c: usize, pixels: usize, filler: f32) -> Vec<f32> {
+    let mut out = vec![0.0; blocked_len(n, c, 1, pixels)];
+    to_blocked(src, &mut out, n, c, pixels);
+    let blocks = c.div_ceil(16);
+    for (at, v) in out.iter_mut().enumerate() {
+        if at / (pixels * 16) % blocks * 16 + at % 16 >= c {
+            *v = filler;
+        }
+    }
+    out
+}
+
+fn unblock(src: &[f32], n: usize, c: usize, pixels: usize) -> Vec<f32> {
+    let mut out = vec![0.0; n * c * pixels];
+    from_blocked(src, &mut out, n, c, pixels);
+    out
+}
+
+fn check(d: ConvDesc) {
+    let [oh, ow] = d.output();
+    let (ins, outs) = (d.height * d.width, oh * ow);
+    let x = noise(d.batch * d.channels * ins, 1);
+    let w = noise(d.filters * (d.channels / d.groups) * d.kernel[0] * d.kernel[1], 2);
+    let dy = noise(d.batch * d.filters * outs, 3);
+    let want = reference(&d, &x, &w, &dy);
+    let terms = d.channels / d.groups * d.kernel[0] * d.kernel[1];
+    let plain = d.input == Layout::Plain;
+    let xl = Guarded::new(&if plain { x.clone() } else { block(&x, d.batch, d.channels, ins, 7.0) });
+    let dyl = Guarded::new(&block(&dy, d.batch, d.filters, outs, 5.0));
+    everywhere(&format!("{d:?}"), |what| {
+        let mut wl = Guarded::nan(d.weight_len());
+        d.pack_weight(&w, wl.get_mut());
+        let mut back = vec![f32::NAN; w.len()];
+        d.unpack_weight(wl.get(), &mut back);
+        assert_eq!(back, w, "{what}: weights there and back");
+
+        let mut y = Guarded::nan(d.output_len());
+        let mut scratch = Guarded::nan(conv::forward_scratch(&d));
+        conv::forward(&d, xl.get(), wl.get(), &Epilogue::store(), y.get_mut(), scratch.get_mut());
+        scratch.check(what);
+        assert_close(&unblock(y.get(), d.batch, d.filters, outs), &want.y, terms, 2.0, &format!("{what} y"));
+        fused(&d, xl.get(), wl.get(), &want.y, what);
+
+        let mut dx = Guarded::nan(d.input_len());
+        let mut scratch = Guarded::nan(conv::grad_input_scratch(&d));
+        conv::grad_input(&d, dyl.get(), wl.get(), &Epilogue::store(), dx.get_mut(), scratch.get_mut());
+        conv::grad_input(&d, dyl.get(), wl.get(), &Epilogue::accumulate(), dx.get_mut(), scratch.get_mut());
+        scratch.check(what);
+        let twice = if plain { dx.get().to_vec() } else { unblock(dx.get(), d.batch, d.channels, ins) };
+        let once: Vec<f32> = twice.iter().map(|v| v / 2.0).collect();
+        let dx_terms = d.filters / d.groups * d.kernel[0] * d.kernel[1];
+        assert_close(&once, &want.dx, dx_terms, 3.0, &format!("{what} dx"));
+
+        let mut dw = Guarded::nan(d.weight_len());
+        let mut scratch = Guarded::nan(conv::grad_weight_scratch(&d));
+        conv::grad_weight(&d, xl.get(), dyl.get(), false, dw.get_mut(), scratch.get_mut());
+        d.unpack_weight(dw.get(), &mut back);
+        assert_close(&back, &want.dw, d.batch * outs, 2.0, &format!("{what} dw"));
+        conv::grad_weight(&d, xl.get(), dyl.get(), true, dw.get_mut(), scratch.get_mut());
+        scratch.check(what);
+        let mut again = vec![0.0; w.len()];
+        d.unpack_weight(dw.get(), &mut again);
+        let halves: Vec<f32> = again.iter().map(|v| v / 2.0).collect();
+        assert_close(&halves, &want.dw, d.batch * outs, 3.0, &format!("{what} dw twice"));
+        let mut real = vec![0.0; d.weight_len()];
+        d.pack_weight(&vec![1.0; w.len()], &mut real);
+        let clean = real.iter().zip(dw.get()).all(|(r, v)| *r == 1.0 || v.to_bits() == 0);
+        assert!(clean, "{what}: entries of dw without a weight");
+
+        let mut db = Guarded::nan(d.bias_len());
+        conv::grad_bias(&d, dyl.get(), false, db.get_mut());
+        assert_close(&db.get()[..d.filters], &want.db, d.batch * outs, 2.0, &format!("{what} db"));
+        assert!(db.get()[d.filters..].iter().all(|v| v.to_bits() == 0), "{what}: padding of db");
+        for buffer in [&wl, &y, &dx, &dw, &db] {
+            buffer.check(what);
+        }
+        [y.get(), dx.get(), dw.get(), db.get()].concat()
+    });
+}
+
+/// Bias, residual and activation in the forward pass.
+fn fused(d: &ConvDesc, x: &[f32], w: &[f32], sums: &[Exact], what: &str) {
+    let [oh, ow] = d.output();
+    let mut bias = noise(d.bias_len(), 4);
+    bias[d.filters..].fill(0.0);
+    let residual = noise(sums.len(), 5);
+    let blocked = block(&residual, d.batch, d.filters, oh * ow, 0.0);
+    let epilogue = Epilogue {
+        bias: Bias::PerColumn(&bias),
+        residual: Some(&blocked),
+        activation: Activation::Relu,
+        ..Epilogue::store()
+    };
+    let mut y = Guarded::nan(d.output_len());
+    conv::forward(d, x, w, &epilogue, y.get_mut(), &mut vec![f32::NAN; conv::forward_scratch(d)]);
+    y.check(what);
+    let want: Vec<Exact> = (0..sums.len())
+        .map(|at| {
+            let mut sum = sums[at];
+            sum.add(bias[at / (oh * ow) % d.filters] as f64);
+            sum.add(residual[at] as f64);
+            Exact { value: sum.value.max(0.0), ..sum }
+        })
+        .collect();
+    let terms = d.channels / d.groups * d.kernel[0] * d.kernel[1];
+    let got = unblock(y.get(), d.batch, d.filters, oh * ow);
+    assert_close(&got, &want, terms, 2.0, &format!("{what} fused"));
+}
+
+#[test]
+fn channels_and_odd_sizes() {
+    for (channels, filters) in [(1, 1), (3, 5), (16, 16), (17, 33), (33, 3), (5, 48), (40, 17)] {
+        check(ConvDesc::new(2, channels, filters, [7, 9], 3).padding(1));
+        check(ConvDesc::new(1, channels, filters, [5, 6], 1));
+    }
+    check(ConvDesc::new(3, 20, 20, [1, 1], 1));
+    check(ConvDesc::new(1, 64, 64, [15, 29], 3).padding(1));
+}
+
+#[test]
+fn strides_padding_and_dilation() {
+    let base = ConvDesc::new(2, 18, 20, [11, 13], 3);
+    check(base.stride(2).padding(1));
+    check(base.stride(3));
+    check(base.stride(4).padding(2));
+    check(base.dilation(2).padding(2));
+    check(base.dilation(2).stride(2).padding(1));
+    check(base.dilation(3).stride(2).padding(3));
+    check(ConvDesc { stride: [2, 1], dilation: [1, 3], pad_before: [0, 2], pad_after: [3, 1], ..base });
+    check(ConvDesc { kernel: [1, 5], pad_before: [0, 4], ..base });
+    check(ConvDesc { kernel: [4, 2], pad_after: [2, 0], stride: [3, 2], ..base });
+    check(ConvDesc::new(2, 18, 20, [11, 13], 1).stride(2));
+    check(ConvDesc::new(2, 18, 20, [4, 5], 2).stride(5));
+    check(ConvDesc::new(1, 16, 16, [3, 3], 5).padding(4));
+}
+
+#[test]
+fn sequences() {
+    let base = ConvDesc::new(3, 12, 24, [1, 50], 1);
+    check(ConvDesc { kernel: [1, 5], pad_before: [0, 2], pad_after: [0, 2], ..base });
+    check(ConvDesc { kernel: [1, 3], dilation: [1, 4], pad_before: [0, 8], ..base });
+}
+
+#[test]
+fn groups() {
+    check(ConvDesc::new(2, 32, 64, [6, 7], 3).groups(2).padding(1));
+    check(ConvDesc::new(2, 32, 32, [6, 7], 3).groups(8).padding(1));
+    check(ConvDesc::new(1, 12, 24, [6, 7], 3).groups(3).padding(1).stride(2));
+    check(ConvDesc::new(1, 96, 32, [5, 5], 3).groups(2));
+    check(ConvDesc::new(1, 10, 20, [5, 5], 3).groups(10));
+}
+
+#[test]
+fn depthwise() {
+    for channels in [2, 16, 20, 48] {
+        let base = ConvDesc::new(2, channels, channels, [9, 11], 3).groups(channels);
+        check(base.padding(1));
+        check(base.padding(1).stride(2));
+        check(base.dilation(2));
+        check(ConvDesc { kernel: [5, 9], pad_before: [2, 4], pad_after: [2, 4], ..base });
+    }
+    check(ConvDesc::new(1, 16, 16, [3, 4], 3).groups(16).padding(3).stride(3));
+}
+
+#[test]
+fn plain_inputs() {
+    for channels in [1, 3, 4] {
+        check(ConvDesc::new(2, channels, 20, [17, 19], 7).stride(2).padding(3).plain());
+        check(ConvDesc::new(2, channels, 16, [9, 8], 3).plain());
+        check(ConvDesc::new(2, channels, 33, [9, 8], 3).padding(1).plain());
+        check(ConvDesc::new(1, channels, 6, [23, 25], 11).stride(4).padding(2).plain());
+    }
+    check(ConvDesc::new(2, 3, 16, [9, 8], 3).dilation(2).plain());
+    check(ConvDesc { pad_after: [2, 0], ..ConvDesc::new(1, 2, 5, [6, 6], 4).stride(3) }.plain());
+    check(ConvDesc::new(1, 17, 16, [5, 5], 1).plain());
+}
+
+#[test]
+fn work_cut_into_many_tasks() {
+    check(ConvDesc::new(4, 48, 64, [20, 20], 3).padding(1));
+    check(ConvDesc::new(5, 16, 16, [40, 37], 3).padding(1));
+    check(ConvDesc::new(9, 64, 96, [7, 7], 1));
+    check(ConvDesc::new(6, 3, 32, [40, 40], 5).padding(2).plain());
+    check(ConvDesc::new(1, 160, 640, [6, 6], 3).padding(1));
+    check(ConvDesc::new(0, 16, 16, [6, 6], 3));
+}
