@@ -1,7 +1,6 @@
 //! Packs UCI's optdigits table (ARFF, 64 pixels and the class per row) into the file that the crate embeds.
 //!
-//! `cargo run -p kessen-data --example pack_digits -- optdigits.arff
-//! crates/kessen-data/assets/optdigits.zlib`
+//! `cargo run -p kessen-data --example pack_digits -- optdigits.arff crates/kessen-data/assets/optdigits.zlib`
 
 use std::error::Error;
 use std::io::Write;

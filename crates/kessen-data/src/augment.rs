@@ -1,7 +1,7 @@
 //! Random changes that leave an input's meaning as it is.
 //!
-//! Dimensions: `C` channels, `H` rows, `W` columns. Inputs are images f32 \[C, H, W\] before standardisation,
-//! so black is 0 and the pixels that come in from outside are black unless a border is named.
+//! Dimensions: `C` channels, `H` rows, `W` columns. Inputs are images f32 \[C, H, W\] before standardisation, so
+//! black is 0 and the pixels that come in from outside are black unless a border is named.
 
 use kessen_tensor::{DType, Rng};
 use serde::{Deserialize, Serialize};
@@ -15,8 +15,7 @@ use crate::{Error, Field, Result};
 /// use kessen_data::Augment;
 ///
 /// let step: Augment = serde_json::from_str(r#"{ "kind": "affine", "rotate": 10.0, "scale": 0.1 }"#).unwrap();
-/// let border = Default::default();
-/// assert_eq!(step, Augment::Affine { rotate: 10.0, scale: 0.1, shear: 0.0, shift: 0.0, border });
+/// assert_eq!(step, Augment::Affine { rotate: 10.0, scale: 0.1, shear: 0.0, shift: 0.0, border: Default::default() });
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]

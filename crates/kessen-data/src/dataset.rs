@@ -69,27 +69,20 @@ impl Dataset {
         let labels = labels.into_iter().map(Into::into).collect();
         let target = Target::Classes { name: String::new(), labels };
         let preprocess = Preprocess { target, ..self.preprocess().clone() };
-        Self { preprocess: Arc::default(), ..self }.with_preprocess(preprocess)
+        self.with_preprocess(preprocess)
     }
 
     /// The same samples under another preprocessing, such as a trained model's.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] where it belongs to samples of another shape or kind, or to other classes.
+    /// [`Error::Mismatch`] where it belongs to samples of another shape or kind.
     pub fn with_preprocess(mut self, preprocess: Preprocess) -> Result<Self> {
         preprocess.check(self.source.fields())?;
-        if let (Some(own), Some(other)) = (self.labels(), preprocess.labels())
-            && own != other
-        {
-            let expected = format!("{own:?} in this order, as in the data");
-            return Err(Error::mismatch("the preprocessing's classes", format!("{other:?}"), expected));
-        }
         self.preprocess = Arc::new(preprocess);
         Ok(self)
     }
 
-    /// The preprocessing with means and standard deviations of this set's input and, for a regression,
-    /// target.
+    /// The preprocessing with means and standard deviations of this set's input and, for a regression, target.
     ///
     /// # Errors
     /// Whatever makes a sample unreadable; [`Error::Mismatch`] for an input of integers.
@@ -182,11 +175,10 @@ impl Dataset {
         (0..self.len()).map(read).collect::<Result<_>>().map(Some)
     }
 
-    /// Splits off `fraction` of the samples, chosen by `seed`; of each class alike where the target is a
-    /// class.
+    /// Splits off `fraction` of the samples, chosen by `seed`; of each class alike where the target is a class.
     ///
-    /// Returns the rest and the part that was split off, each in the order of this set. With at least one
-    /// sample and a fraction between 0 and 1, the rest is never empty.
+    /// Returns the rest and the part that was split off, each in the order of this set. With at least one sample
+    /// and a fraction between 0 and 1, the rest is never empty.
     ///
     /// # Errors
     /// [`Error::Option`] for a fraction outside 0..1; whatever makes a sample unreadable.
@@ -246,8 +238,7 @@ impl Splits {
     /// Splits with an empty validation part, all under `train`'s preprocessing.
     ///
     /// # Errors
-    /// [`Error::Empty`] where there is no training sample; [`Error::Mismatch`] where the parts' fields
-    /// differ.
+    /// [`Error::Empty`] where there is no training sample; [`Error::Mismatch`] where the parts' fields differ.
     pub fn new(name: &str, train: Dataset, test: Dataset) -> Result<Self> {
         if train.is_empty() {
             let hint = "the training part needs at least one";

@@ -47,8 +47,8 @@ impl Default for FunctionOptions {
 /// ```
 /// use kessen_data::{FunctionOptions, function};
 ///
-/// let target = "abs(x)".to_owned();
-/// let splits = function(&FunctionOptions { target, points: 5, standardise: false, ..Default::default() })?;
+/// let options = FunctionOptions { target: "abs(x)".into(), points: 5, standardise: false, ..Default::default() };
+/// let splits = function(&options)?;
 /// let sample = splits.train.sample(1)?;
 /// assert_eq!(sample[0].1.as_slice::<f32>()?, [-0.5]);
 /// assert_eq!(sample[1].1.as_slice::<f32>()?, [0.5]);

@@ -1,8 +1,8 @@
 //! Data sets, preprocessing, augmentation and batches.
 //!
-//! A [`Dataset`] is a [`Source`] of samples, each a handful of named [`Field`]s, and a [`Preprocess`] that
-//! brings them before the network. A [`Loader`] fills [`Batch`]es from it in an order that depends on (seed,
-//! epoch, step) alone. A data set that is known by name is one file under `sets/`.
+//! A [`Dataset`] is a [`Source`] of samples, each a handful of named [`Field`]s, and a [`Preprocess`] that brings them
+//! before the network. A [`Loader`] fills [`Batch`]es from it in an order that depends on (seed, epoch, step) alone.
+//! A data set that is known by name is one file under `sets/`.
 //!
 //! ```
 //! use kessen_data::{Augment, Loader, data};

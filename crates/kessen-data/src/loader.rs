@@ -7,10 +7,10 @@ use crate::{Batch, Dataset, Error, Prefetch, Result, Slot, Target};
 
 /// Fills batches from a data set.
 ///
-/// What a batch holds is a function of (seed, epoch, step) alone: the order of an epoch comes from a
-/// generator keyed by (seed, epoch) and the augmentation of a sample from one keyed by (seed, epoch, sample).
-/// So a run can resume at any step, and any number of threads sees the same batches. Filling allocates
-/// nothing once an epoch's order has been drawn for the first time.
+/// What a batch holds is a function of (seed, epoch, step) alone: the order of an epoch comes from a generator keyed
+/// by (seed, epoch) and the augmentation of a sample from one keyed by (seed, epoch, sample). So a run can resume at
+/// any step, and any number of threads sees the same batches. Filling allocates nothing once an epoch's order has
+/// been drawn for the first time.
 ///
 /// ```
 /// use kessen_data::{Loader, data};
@@ -59,8 +59,8 @@ impl Loader {
     /// Batches of `batch_size` samples in the data's order, the last one with what is left.
     ///
     /// # Errors
-    /// [`Error::Empty`] for a data set without samples, [`Error::Option`] for a batch size of 0 or a data set
-    /// of 2³² samples or more.
+    /// [`Error::Empty`] for a data set without samples, [`Error::Option`] for a batch size of 0 or a data set of 2³²
+    /// samples or more.
     pub fn new(dataset: &Dataset, batch_size: usize) -> Result<Self> {
         if dataset.is_empty() {
             let hint = "choose another part of the data, or other data".to_owned();
@@ -106,8 +106,8 @@ impl Loader {
     /// Changes each input at random, in the order of `steps`; see [`Augment`].
     ///
     /// # Errors
-    /// [`Error::Option`] for a setting outside its range; [`Error::Mismatch`] where the input is no image of
-    /// shape \[C, H, W\] and a step needs one.
+    /// [`Error::Option`] for a setting outside its range; [`Error::Mismatch`] where the input is no image of shape
+    /// \[C, H, W\] and a step needs one.
     pub fn augment(mut self, steps: &[Augment]) -> Result<Self> {
         self.augmenter = Augmenter::new(steps, &self.dataset.fields()[0])?;
         Ok(self)
@@ -149,8 +149,8 @@ impl Loader {
     ///
     /// # Errors
     /// [`Error::Option`] for a step past the epoch's end, [`Error::Mismatch`] for another loader's batch,
-    /// [`Error::Sample`] for a value that is not finite or a class without a label, and whatever makes a
-    /// sample unreadable.
+    /// [`Error::Sample`] for a value that is not finite or a class without a label, and whatever makes a sample
+    /// unreadable.
     pub fn fill(&mut self, epoch: u64, step: usize, batch: &mut Batch) -> Result<()> {
         let n = self.batch_len(step);
         if n == 0 {

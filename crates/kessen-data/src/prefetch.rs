@@ -11,9 +11,9 @@ const BATCHES: usize = 2;
 
 /// Batches filled ahead; made by [`Loader::prefetch`].
 ///
-/// Worker w of n fills batches w, w + n, w + 2n, … counted from the start, and they are taken in turn, so the
-/// batches and their order are those of [`Loader::fill`] at any number of workers. Two batches per worker go
-/// to and fro; none is allocated after the start.
+/// Worker w of n fills batches w, w + n, w + 2n, … counted from the start, and they are taken in turn, so the batches
+/// and their order are those of [`Loader::fill`] at any number of workers. Two batches per worker go to and fro; none
+/// is allocated after the start.
 ///
 /// ```
 /// use kessen_data::{Loader, data};

@@ -8,8 +8,8 @@ use crate::{Error, Field, Picture, Result, Slot, Source};
 /// How raw inputs become the network's numbers and its numbers become answers.
 ///
 /// It is fitted on training samples only, goes into the model file as JSON, and is applied unchanged to a raw
-/// image or table row at prediction. The rejected alternative, standardising files when they are read, would
-/// leave a model that only works beside the data it was trained on.
+/// image or table row at prediction. The rejected alternative, standardising files when they are read, would leave
+/// a model that only works beside the data it was trained on.
 ///
 /// ```
 /// use kessen_data::{Preprocess, data};
@@ -175,8 +175,7 @@ impl Standardise {
         }
     }
 
-    /// Mean and standard deviation of field `field` over `rows` of `source`, per index of the first
-    /// dimension.
+    /// Mean and standard deviation of field `field` over `rows` of `source`, per index of the first dimension.
     ///
     /// A channel or feature that is constant gets the standard deviation 1.
     pub(crate) fn fit(source: &dyn Source, rows: impl Iterator<Item = usize>, field: usize) -> Result<Self> {
@@ -236,8 +235,8 @@ impl Preprocess {
         }
     }
 
-    /// The features' names in the network's order, where they have any: `width`, and `sex=M` for one value of
-    /// a nominal column.
+    /// The features' names in the network's order, where they have any: `width`, and `sex=M` for one value of a
+    /// nominal column.
     pub fn feature_names(&self) -> Option<Vec<String>> {
         let Input::Table { columns } = &self.input else { return None };
         let mut names = Vec::new();
@@ -250,8 +249,7 @@ impl Preprocess {
         Some(names)
     }
 
-    /// The network's input f32 \[1, C, H, W\] for one image file's bytes; `name` stands for the file in
-    /// messages.
+    /// The network's input f32 \[1, C, H, W\] for one image file's bytes; `name` stands for the file in messages.
     ///
     /// # Errors
     /// Those of [`Picture::decode`]; [`Error::Mismatch`] where the network takes no images.

@@ -63,9 +63,8 @@ impl Slot<'_> {
 
 /// A data set's samples, in memory or decoded when read.
 ///
-/// The first field is the input, which standardisation and augmentation work on; a field named `target` is
-/// what is to be learned. Everything else (order, batches, threads, randomness) is the
-/// [`Loader`](crate::Loader)'s.
+/// The first field is the input, which standardisation and augmentation work on; a field named `target` is what is
+/// to be learned. Everything else (order, batches, threads, randomness) is the [`Loader`](crate::Loader)'s.
 ///
 /// ```
 /// use kessen_data::{Dataset, Field, Result, Slot, Source};

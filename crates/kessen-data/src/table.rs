@@ -62,8 +62,7 @@ pub enum Missing {
 pub struct TableOptions {
     /// The column to learn; where none is named, `class`, `target`, `label` or `y`, or else the last one.
     pub target: Option<String>,
-    /// By default classification where the target's values are words or declared, regression where they are
-    /// numbers.
+    /// By default classification where the target's values are words or declared, regression where they are numbers.
     pub task: Option<Task>,
     /// Columns to leave out.
     pub ignore: Vec<String>,
@@ -98,8 +97,7 @@ impl Default for TableOptions {
 }
 
 impl Table {
-    /// Reads the file `path`: ARFF where its name ends in `.arff` (or `.arff.gz`), separated values
-    /// otherwise.
+    /// Reads the file `path`: ARFF where its name ends in `.arff` (or `.arff.gz`), separated values otherwise.
     ///
     /// # Errors
     /// [`Error::Io`], and those of [`Table::csv`] and [`Table::arff`].
@@ -115,8 +113,8 @@ impl Table {
 
     /// The rows of comma-, semicolon- or tab-separated text; `name` stands for the file in messages.
     ///
-    /// `header` says whether the first row names the columns; `None` takes it for names where it has words
-    /// above numbers, or words that do not occur again below.
+    /// `header` says whether the first row names the columns; `None` takes it for names where it has words above
+    /// numbers, or words that do not occur again below.
     ///
     /// # Errors
     /// [`Error::Format`] with the line for rows of different lengths, [`Error::Empty`] where there is no row.
@@ -127,8 +125,7 @@ impl Table {
     /// The rows of text in Weka's format ARFF; `name` stands for the file in messages.
     ///
     /// # Errors
-    /// [`Error::Format`] with the line, also for what is not supported: sparse rows, dates, relational
-    /// attributes.
+    /// [`Error::Format`] with the line, also for what is not supported: sparse rows, dates, relational attributes.
     pub fn arff(text: &str, name: &str) -> Result<Self> {
         RawTable::arff(text, name).map(Self)
     }
@@ -151,9 +148,9 @@ impl Table {
     /// Training, validation and test parts, with features `x` f32 \[F\] and `target` i64 \[\] or f32 \[1\].
     ///
     /// # Errors
-    /// [`Error::Unknown`] for a column that does not exist, [`Error::Format`] with file, line and column for
-    /// a value that does not belong to its column, [`Error::Empty`] where no row is left, [`Error::Option`]
-    /// for fractions that leave nothing to learn from.
+    /// [`Error::Unknown`] for a column that does not exist, [`Error::Format`] with file, line and column for a value
+    /// that does not belong to its column, [`Error::Empty`] where no row is left, [`Error::Option`] for fractions
+    /// that leave nothing to learn from.
     pub fn splits(&self, options: &TableOptions) -> Result<Splits> {
         if options.test + options.validation >= 1.0 {
             let found = format!("{} + {}", options.test, options.validation);
@@ -199,8 +196,7 @@ impl Table {
         if options.standardise { splits.standardised() } else { Ok(splits) }
     }
 
-    /// All rows as a data set under `preprocess`, such as a trained model's; the columns are found by their
-    /// names.
+    /// All rows as a data set under `preprocess`, such as a trained model's; the columns are found by their names.
     ///
     /// # Errors
     /// As [`Table::inputs`], and the same for the target's column.
@@ -227,15 +223,13 @@ impl Table {
         Dataset::from_tensors([("x", x), ("target", target)])?.with_preprocess(preprocess.clone())
     }
 
-    /// The network's inputs f32 \[rows, F\], standardised; columns are found by their names, and others are
-    /// left out.
+    /// The network's inputs f32 \[rows, F\], standardised; columns are found by their names, and others are left out.
     ///
-    /// In a file without names the columns stand in the order of the training data, with or without the
-    /// target's.
+    /// In a file without names the columns stand in the order of the training data, with or without the target's.
     ///
     /// # Errors
-    /// [`Error::Unknown`] for a column that is not there; [`Error::Format`] with file, line and column for a
-    /// value that is missing, no number, or none of the values known from training.
+    /// [`Error::Unknown`] for a column that is not there; [`Error::Format`] with file, line and column for a value that
+    /// is missing, no number, or none of the values known from training.
     pub fn inputs(&self, preprocess: &Preprocess) -> Result<Tensor> {
         let mut x = self.encode(preprocess)?;
         let features = x.shape()[1].max(1);

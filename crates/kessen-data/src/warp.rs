@@ -76,8 +76,7 @@ pub(crate) fn warp(image: &[f32], out: &mut [f32], [c, h, w]: [usize; 3], border
     }
 }
 
-/// The integer below `v` and how far `v` lies above it. `f32::floor` is a library call on x86-64 without
-/// SSE4.1.
+/// The integer below `v` and how far `v` lies above it. `f32::floor` is a library call on x86-64 without SSE4.1.
 fn floor(v: f32) -> (isize, f32) {
     let towards_zero = v as i32;
     let below = towards_zero as f32 - f32::from(v < towards_zero as f32);

@@ -4,9 +4,11 @@
 //! Two backends stand side by side: `reference`, naive loops in f64 that a student reads, and `cpu`, the fast one.
 
 mod backend;
+mod cpu;
 mod error;
 mod session;
 
 pub use backend::{Backend, Clock, CompileOptions, Data, Executable, Mode, Outcome};
+pub use cpu::Cpu;
 pub use error::{Error, Result};
 pub use session::Session;

@@ -1,5 +1,4 @@
-//! Weka's attribute-relation file format:
-//! <https://waikato.github.io/weka-wiki/formats_and_processing/arff_stable/>.
+//! Weka's attribute-relation file format: <https://waikato.github.io/weka-wiki/formats_and_processing/arff_stable/>.
 
 use csv::StringRecord;
 

@@ -8,8 +8,8 @@ use crate::{Error, Place, Result};
 impl RawTable {
     /// Reads `text`; `header` says whether the first row holds names, `None` looks for itself.
     ///
-    /// The separator is the one of `,`, `;` and tab that the first line has most of. The first row is taken
-    /// for names where it has a word above a number, or words that do not occur again below.
+    /// The separator is the one of `,`, `;` and tab that the first line has most of. The first row is taken for names
+    /// where it has a word above a number, or words that do not occur again below.
     pub fn csv(text: &str, file: &str, header: Option<bool>) -> Result<Self> {
         let first = text.lines().find(|l| !l.trim().is_empty()).unwrap_or_default();
         // Every other piece between quotes is quoted.

@@ -77,32 +77,3 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     paths.sort();
     Ok(paths)
 }
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use super::*;
-
-    #[test]
-    fn files_beyond_the_limit_are_refused_before_they_fill_the_memory() {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-        encoder.write_all(&vec![0; 8 << 20]).unwrap();
-        let bomb = encoder.finish().unwrap();
-        assert!(bomb.len() < 1 << 14);
-        let error = gunzip(bomb.as_slice(), "bomb.gz", 1 << 20).unwrap_err().to_string();
-        assert_eq!(error, "bomb.gz: found more than 1 MiB, expected a smaller file");
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("large");
-        std::fs::write(&path, vec![0; 1025]).unwrap();
-        assert!(read_bytes(&path, 1024).is_err());
-        assert_eq!(read_bytes(&path, 1025).unwrap().len(), 1025);
-    }
-
-    #[test]
-    fn text_is_utf8_with_or_without_a_byte_order_mark() {
-        assert_eq!(text("\u{feff}größe".into(), "t").unwrap(), "größe");
-        let error = text(b"a\nb\ngr\xf6\xdfe".to_vec(), "t.csv").unwrap_err().to_string();
-        assert!(error.starts_with("t.csv, line 3: found byte 0xf6, which is no UTF-8"), "{error}");
-    }
-}

@@ -34,16 +34,16 @@ fn fifth() -> f64 {
     0.2
 }
 
-/// Reads `folder/CLASS/*.png` (or JPEG, BMP, GIF, PNM, WebP), or `folder/train/CLASS/*` and
-/// `folder/test/CLASS/*` (and `validation`, or `val`) where the data is split already.
+/// Reads `folder/CLASS/*.png` (or JPEG, BMP, GIF, PNM, WebP), or `folder/train/CLASS/*` and `folder/test/CLASS/*`
+/// (and `validation`, or `val`) where the data is split already.
 ///
-/// Classes are numbered in the order of their names. Fields `image` f32 \[C, H, W\], standardised per channel
-/// by the training part, and `target` i64 \[\]. Images that need less than 1 GiB together are decoded once,
-/// by all processors; others whenever they are read.
+/// Classes are numbered in the order of their names. Fields `image` f32 \[C, H, W\], standardised per channel by the
+/// training part, and `target` i64 \[\]. Images that need less than 1 GiB together are decoded once, by all processors;
+/// others whenever they are read.
 ///
 /// # Errors
-/// [`Error::Io`] for a folder that does not exist, [`Error::Empty`] for one without images, [`Error::Format`]
-/// for an image that cannot be decoded, with its path, and for a class that the training part does not have.
+/// [`Error::Io`] for a folder that does not exist, [`Error::Empty`] for one without images, [`Error::Format`] for an
+/// image that cannot be decoded, with its path, and for a class that the training part does not have.
 pub fn image_folder(folder: impl AsRef<Path>, options: &FolderOptions) -> Result<Splits> {
     let folder = folder.as_ref();
     options.image.check()?;
@@ -170,38 +170,5 @@ impl Source for Files {
             Slot::I64(out) => out[0] = *target,
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn images_decoded_when_read_are_those_decoded_at_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let image = ImageInput { channels: 1, height: 3, width: 2, fit: crate::Fit::Crop };
-        let mut files = Vec::new();
-        for i in 0..7u8 {
-            let path = folder.path().join(format!("{i}.pgm"));
-            let pixels: Vec<u8> = (0..20).map(|k| k * i).collect();
-            std::fs::write(&path, [b"P5 5 4 255\n", pixels.as_slice()].concat()).unwrap();
-            files.push((path, i64::from(i)));
-        }
-        let pixels = decode_all(&files, &image).unwrap();
-        let at_once =
-            Dataset::from_bytes([("image", Tensor::from_vec(&[7, 1, 3, 2], pixels).unwrap())], 1.0 / 255.0)
-                .unwrap();
-        let fields = vec![Field::f32("image", &[1, 3, 2]), Field::i64("target", &[])];
-        let when_read = Dataset::new(Files { fields, files: files.clone(), image: image.clone() }).unwrap();
-        for i in 0..7 {
-            assert_eq!(when_read.sample(i).unwrap()[0], at_once.sample(i).unwrap()[0]);
-        }
-        assert_eq!(when_read.classes().unwrap().unwrap(), [0, 1, 2, 3, 4, 5, 6]);
-        for damaged in [2, 5] {
-            std::fs::write(&files[damaged].0, "P5").unwrap();
-        }
-        let error = decode_all(&files, &image).unwrap_err().to_string();
-        assert!(error.contains("2.pgm"), "{error}");
     }
 }

@@ -42,8 +42,8 @@ impl Picture {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Format`] where it is no such image, is damaged, has a side of more than 16,384 pixels or no
-    /// pixel, or would take more than 512 MiB.
+    /// [`Error::Format`] where it is no such image, is damaged, has a side of more than 16,384 pixels or no pixel, or
+    /// would take more than 512 MiB.
     pub fn decode(bytes: &[u8], name: &str) -> Result<Self> {
         let wrong = |found: String| {
             let expected = "a PNG, JPEG, BMP, GIF, PNM or WebP image of at most 16384 × 16384 pixels";
@@ -92,8 +92,8 @@ impl Picture {
 
     /// As [`to_values`](Self::to_values), with white 255.
     ///
-    /// Sizes are changed by a triangle filter that widens when shrinking, as Pillow's and torchvision's
-    /// bilinear `Resize` do; grey is 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), as there.
+    /// Sizes are changed by a triangle filter that widens when shrinking, as Pillow's and torchvision's bilinear
+    /// `Resize` do; grey is 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), as there.
     pub fn to_bytes(&self, input: &ImageInput) -> Vec<u8> {
         let (h, w) = (input.height.max(1) as u32, input.width.max(1) as u32);
         let image = fitted(&self.0, h, w, input.fit);

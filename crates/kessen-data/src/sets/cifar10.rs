@@ -21,15 +21,14 @@ const LABELS: [&str; 10] =
 /// Bytes of a record: the class, then the red, green and blue planes of 32 × 32.
 const RECORD: usize = 1 + 3 * 32 * 32;
 
-/// Reads CIFAR-10 from a folder with the files of its binary version: `data_batch_1.bin` to
-/// `data_batch_5.bin` (those that are there) and `test_batch.bin`. Without the latter, every fifth image is
-/// held out for testing.
+/// Reads CIFAR-10 from a folder with the files of its binary version: `data_batch_1.bin` to `data_batch_5.bin` (those
+/// that are there) and `test_batch.bin`. Without the latter, every fifth image is held out for testing.
 ///
 /// Fields `image` f32 \[3, 32, 32\], standardised per channel by the training part, and `target` i64 \[\].
 ///
 /// # Errors
-/// [`Error::Io`] for a folder that does not exist, [`Error::Empty`] for one without such files,
-/// [`Error::Format`] for a file that is damaged.
+/// [`Error::Io`] for a folder that does not exist, [`Error::Empty`] for one without such files, [`Error::Format`] for a
+/// file that is damaged.
 pub fn cifar10(folder: impl AsRef<Path>) -> Result<Splits> {
     let folder = folder.as_ref();
     let part = |start: &str| -> Result<Option<Dataset>> {

@@ -16,19 +16,19 @@ pub(super) const ENTRY: Entry = Entry {
     open: Open::Embedded(digits),
 };
 
-/// 5,620 rows of 64 pixels (0 to 16, row by row) and the class, a byte each, under zlib. Made from the
-/// official table by `cargo run -p kessen-data --example pack_digits`.
+/// 5,620 rows of 64 pixels (0 to 16, row by row) and the class, a byte each, under zlib. Made from the official
+/// table by `cargo run -p kessen-data --example pack_digits`.
 const PACKED: &[u8] = include_bytes!("../../assets/optdigits.zlib");
 const TRAIN: usize = 3823;
 const TOTAL: usize = 5620;
 const PIXELS: usize = 64;
 
-/// Handwritten digits, 8×8 grey, 10 classes, written by 43 people: 3,823 images to train on by 30 of them,
-/// 1,797 to test on by the other 13.
+/// Handwritten digits, 8×8 grey, 10 classes, written by 43 people: 3,823 images to train on by 30 of them, 1,797 to
+/// test on by the other 13.
 ///
-/// Fields `image` f32 \[1, 8, 8\] (0 to 1 before standardisation, which is fitted on the training part) and
-/// `target` i64 \[\]. E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits, UCI Machine Learning
-/// Repository, 1998, <https://doi.org/10.24432/C50P49>, CC BY 4.0.
+/// Fields `image` f32 \[1, 8, 8\] (0 to 1 before standardisation, which is fitted on the training part) and `target`
+/// i64 \[\]. E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998,
+/// <https://doi.org/10.24432/C50P49>, CC BY 4.0.
 ///
 /// # Errors
 /// None unless the binary is damaged.

@@ -11,8 +11,7 @@ pub(super) const ENTRY: Entry = Entry {
     open: Open::Embedded(iris),
 };
 
-/// Fisher's irises: 4 features in centimetres, 3 classes of 50; 120 to train on and 30 to test on, chosen
-/// once.
+/// Fisher's irises: 4 features in centimetres, 3 classes of 50; 120 to train on and 30 to test on, chosen once.
 ///
 /// R. A. Fisher: Iris, UCI Machine Learning Repository, 1936, <https://doi.org/10.24432/C56C76>, CC BY 4.0.
 ///

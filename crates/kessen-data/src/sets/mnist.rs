@@ -21,12 +21,12 @@ pub(super) const ENTRY: Entry = Entry {
 /// Reads MNIST from a folder with its four files, `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`,
 /// `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`, each also with `.gz`.
 ///
-/// Fields `image` f32 \[1, 28, 28\], standardised by the training part, and `target` i64 \[\]. Sets in the
-/// same form (Fashion-MNIST, Kuzushiji-MNIST) are read as well, whatever their size of image.
+/// Fields `image` f32 \[1, 28, 28\], standardised by the training part, and `target` i64 \[\]. Sets in the same form
+/// (Fashion-MNIST, Kuzushiji-MNIST) are read as well, whatever their size of image.
 ///
 /// # Errors
-/// [`Error::Io`] for a folder that does not exist, [`Error::Empty`] where a file is missing,
-/// [`Error::Format`] for one that is damaged or does not belong to the others.
+/// [`Error::Io`] for a folder that does not exist, [`Error::Empty`] where a file is missing, [`Error::Format`] for one
+/// that is damaged or does not belong to the others.
 pub fn mnist(folder: impl AsRef<Path>) -> Result<Splits> {
     let folder = folder.as_ref();
     let files = list(folder)?;

@@ -11,11 +11,10 @@ pub(super) const ENTRY: Entry = Entry {
     open: Open::Embedded(wine),
 };
 
-/// Wines of one region of Italy: 13 features, 3 cultivars (59, 71, 48); four fifths to train on, the rest to
-/// test on, chosen once.
+/// Wines of one region of Italy: 13 features, 3 cultivars (59, 71, 48); four fifths to train on, the rest to test on,
+/// chosen once.
 ///
-/// S. Aeberhard, M. Forina: Wine, UCI Machine Learning Repository, 1991, <https://doi.org/10.24432/C5PC7J>,
-/// CC BY 4.0.
+/// S. Aeberhard, M. Forina: Wine, UCI Machine Learning Repository, 1991, <https://doi.org/10.24432/C5PC7J>, CC BY 4.0.
 ///
 /// # Errors
 /// None unless the binary is damaged.

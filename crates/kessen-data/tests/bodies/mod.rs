@@ -1,5 +1,5 @@
-//! One body per reader of untrusted bytes, for the ordinary tests and for cargo-fuzz alike. Each says whether
-//! the bytes were accepted; none may panic, whatever they are.
+//! One body per reader of untrusted bytes, for the ordinary tests and for cargo-fuzz alike. Each says whether the
+//! bytes were accepted; none may panic, whatever they are.
 
 use kessen_data::{
     Expression, Fit, ImageInput, Loader, Missing, Picture, Preprocess, Result, Table, TableOptions, parse_idx,

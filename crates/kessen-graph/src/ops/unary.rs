@@ -68,7 +68,6 @@ impl UnaryKind {
             | Self::LeakyRelu
             | Self::Sigmoid
             | Self::Tanh
-            | Self::Elu
             | Self::Exp
             | Self::Sqrt
             | Self::Reciprocal => GradUses::Output,

@@ -10,7 +10,7 @@ pub use image::{blocked_len, from_blocked, to_blocked};
 pub use transpose::transpose;
 pub(crate) use transpose::transpose_raw;
 
-use crate::micro::PANEL;
+pub use crate::micro::PANEL;
 
 /// Length of the panels of a `k × n` matrix.
 pub const fn panels_len(k: usize, n: usize) -> usize {

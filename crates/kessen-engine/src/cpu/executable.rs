@@ -1,0 +1,168 @@
+//! Running a plan.
+
+use std::cell::Cell;
+
+use kessen_graph::{Graph, ParamId};
+use kessen_kernels::{reduce, threads};
+use kessen_tensor::{DType, Tensor};
+
+use super::memory::{Buf, Kind, Memory, Views};
+use super::plan::{Plan, PlannedStep};
+use crate::{Clock, Data, Error, Executable, Outcome, Result};
+
+/// A plan with its memory.
+pub(crate) struct CpuExecutable {
+    graph: Graph,
+    plan: Plan,
+    memory: Memory,
+    /// Marks of what a step has taken, reused from step to step.
+    taken: Vec<Cell<bool>>,
+    /// Whether parameters were written since the prologue ran.
+    stale: bool,
+}
+
+impl CpuExecutable {
+    pub fn new(graph: Graph, plan: Plan, constants: &[(Buf, Tensor)]) -> Result<Self> {
+        let placement = &plan.placement;
+        let mut memory = Memory::new(&plan.infos, &placement.offsets, placement.lasting, placement.arena);
+        for (buf, value) in constants {
+            match plan.infos[buf.index()].kind {
+                Kind::F32 => {
+                    let value = value.cast(DType::F32)?;
+                    memory.f32_mut(*buf).copy_from_slice(value.as_slice()?);
+                }
+                Kind::I64 => memory.i64_mut(*buf).copy_from_slice(value.as_slice()?),
+            }
+        }
+        let widest = plan.prologue.iter().chain(&plan.steps).map(|s| s.writes.len()).max().unwrap_or(0);
+        Ok(Self { graph, plan, memory, taken: vec![Cell::new(false); widest], stale: true })
+    }
+
+    fn run_step(&self, planned: &PlannedStep, clock: Clock) -> Result<()> {
+        let taken = &self.taken[..planned.writes.len()];
+        taken.iter().for_each(|t| t.set(false));
+        let views = Views {
+            placed: &self.memory.placed,
+            infos: &self.plan.infos,
+            reads: &planned.reads,
+            writes: &planned.writes,
+            taken,
+        };
+        planned.step.run(&views, clock)
+    }
+
+    /// Recomputes what depends on parameters alone.
+    fn refresh(&mut self, clock: Clock) -> Result<()> {
+        if std::mem::take(&mut self.stale) {
+            self.plan.prologue.iter().try_for_each(|step| self.run_step(step, clock))?;
+        }
+        Ok(())
+    }
+
+    fn run_steps(&mut self, clock: Clock) -> Result<Outcome> {
+        self.refresh(clock)?;
+        for (i, step) in self.plan.steps.iter().enumerate() {
+            self.run_step(step, clock)?;
+            if let Some((at, buf)) = self.plan.guard
+                && at == i
+                && !self.memory.f32(buf).iter().all(|v| v.is_finite())
+            {
+                return Ok(Outcome::NonFinite);
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn non_finite_path(&mut self, clock: Clock) -> Result<Option<String>> {
+        self.refresh(clock)?;
+        // Updates come after the guard, so the run up to there changes no parameter.
+        let end = self.plan.guard.map_or(self.plan.steps.len(), |(at, _)| at + 1);
+        for step in &self.plan.steps[..end] {
+            self.run_step(step, clock)?;
+            let floats = step.checked.iter().filter(|b| self.plan.infos[b.index()].kind == Kind::F32);
+            if floats.into_iter().any(|&b| reduce::first_non_finite(self.memory.f32(b)).is_some()) {
+                return Ok(Some(step.label.path.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn mismatch(&self, kind: &'static str, name: &str, expected: String, found: String) -> Error {
+        Error::Mismatch { kind, name: name.to_owned(), expected, found }
+    }
+}
+
+impl Executable for CpuExecutable {
+    fn write_input(&mut self, input: usize, data: Data<'_>) -> Result<()> {
+        let value = self.graph.value(self.graph.inputs()[input]);
+        let buf = self.plan.inputs[input];
+        let info = self.plan.infos[buf.index()];
+        let wanted = if info.kind == Kind::F32 { "f32" } else { "i64" };
+        if data.len() != info.len || (info.kind == Kind::I64) != (data.dtype() == DType::I64) {
+            let found = format!("{} elements of {}", data.len(), data.dtype());
+            return Err(self.mismatch(
+                "input",
+                &value.name,
+                format!("{} elements of {wanted}", info.len),
+                found,
+            ));
+        }
+        match data {
+            Data::F32(d) => self.memory.f32_mut(buf).copy_from_slice(d),
+            Data::I64(d) => self.memory.i64_mut(buf).copy_from_slice(d),
+            Data::F64(d) => {
+                self.memory.f32_mut(buf).iter_mut().zip(d).for_each(|(to, &from)| *to = from as f32);
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, clock: Clock) -> Result<Outcome> {
+        // Scratch was sized for that many threads.
+        threads::with_count(self.plan.threads.min(threads::count()), || self.run_steps(clock))
+    }
+
+    fn output(&self, output: usize) -> Data<'_> {
+        let buf = self.plan.outputs[output].0;
+        match self.plan.infos[buf.index()].kind {
+            Kind::F32 => Data::F32(self.memory.f32(buf)),
+            Kind::I64 => Data::I64(self.memory.i64(buf)),
+        }
+    }
+
+    fn output_shape(&self, output: usize) -> &[usize] {
+        &self.plan.outputs[output].1
+    }
+
+    fn write_param(&mut self, param: ParamId, value: &Tensor) -> Result<()> {
+        let declared = self.graph.param(param);
+        if value.shape() != declared.shape {
+            let (expected, found) = (format!("{:?}", declared.shape), format!("{:?}", value.shape()));
+            return Err(self.mismatch("parameter", &declared.path, expected, found));
+        }
+        let value = value.cast(DType::F32)?;
+        let planned = self.plan.param(param).clone();
+        planned.layout.pack(value.as_slice()?, self.memory.f32_mut(planned.buf));
+        self.stale = true;
+        Ok(())
+    }
+
+    fn read_param(&self, param: ParamId) -> Result<Tensor> {
+        let mut value = Tensor::zeros(DType::F32, &self.graph.param(param).shape)?;
+        let planned = self.plan.param(param);
+        planned.layout.unpack(self.memory.f32(planned.buf), value.as_slice_mut()?);
+        Ok(value)
+    }
+
+    fn first_non_finite(&mut self, clock: Clock) -> Result<Option<String>> {
+        threads::with_count(self.plan.threads.min(threads::count()), || self.non_finite_path(clock))
+    }
+
+    fn memory(&self) -> usize {
+        self.plan.placement.arena
+    }
+
+    fn describe(&self) -> String {
+        self.plan.to_string()
+    }
+}

@@ -1,0 +1,185 @@
+//! Convolutions and their gradients, on images in nChw16c.
+
+use kessen_graph::attribute::Padding;
+use kessen_graph::{Graph, NodeId, Op, Origin, ValueId};
+use kessen_kernels::conv::{self, ConvDesc};
+use kessen_kernels::epilogue::Epilogue;
+use kessen_kernels::layout::{self, PANEL};
+
+use super::linear::{EpilogueReads, follow};
+use crate::Result;
+use crate::cpu::builder::{Layout, PlanBuilder};
+use crate::cpu::memory::Buf;
+use crate::cpu::param::ParamLayout;
+
+/// Attributes that the three operators share.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Geometry {
+    stride: [usize; 2],
+    padding: Padding,
+    dilation: [usize; 2],
+    groups: usize,
+}
+
+impl Geometry {
+    /// The attributes of a convolution or one of its gradients.
+    pub fn of(op: &Op) -> Option<Self> {
+        let (stride, padding, dilation, groups) = match op {
+            Op::Conv(o) => (o.stride, o.padding, o.dilation, o.groups),
+            Op::ConvGradInput(o) => (o.stride, o.padding, o.dilation, o.groups),
+            Op::ConvGradWeight(o) => (o.stride, o.padding, o.dilation, o.groups),
+            _ => return None,
+        };
+        Some(Self { stride, padding, dilation, groups })
+    }
+
+    /// The kernel's descriptor for an input `[N, C, H, W]` and a weight `[K, C/G, M, M′]`.
+    fn desc(&self, x: [usize; 4], w: [usize; 4], plain: bool) -> ConvDesc {
+        let mut desc = ConvDesc::new(x[0], x[1], w[0], [x[2], x[3]], 1);
+        desc.kernel = [w[2], w[3]];
+        desc.stride = self.stride;
+        desc.pad_before = self.padding.before;
+        desc.pad_after = self.padding.after;
+        desc.dilation = self.dilation;
+        desc.groups = self.groups;
+        if plain { desc.plain() } else { desc }
+    }
+
+    /// The weight's layout for an image input `x` and a weight of fixed shape; it does not depend on the image.
+    pub fn weight_layout(&self, graph: &Graph, x: ValueId, weight: &[usize]) -> ParamLayout {
+        let [k, c, m, m2] = [0, 1, 2, 3].map(|i| weight[i]);
+        let span = [0, 1].map(|i| self.dilation[i] * (weight[2 + i] - 1) + 1);
+        let plain = reads_plain(graph, x, c * self.groups, self.groups);
+        let image = [1, c * self.groups, span[0], span[1]];
+        let bare = Self { padding: Padding::default(), ..*self };
+        ParamLayout::Conv(bare.desc(image, [k, c, m, m2], plain))
+    }
+}
+
+/// Whether a convolution reads its input as it comes: a picture of few channels that no kernel has laid out.
+fn reads_plain(graph: &Graph, x: ValueId, channels: usize, groups: usize) -> bool {
+    let laid_out = match graph.value(x).origin {
+        Origin::Node(id, _) => !matches!(graph.node(id).op, Op::Reshape(_) | Op::Transpose(_)),
+        _ => false,
+    };
+    channels < PANEL && groups == 1 && !laid_out
+}
+
+/// The descriptor of the convolution of `x` by `w` and whether it reads a plain image.
+fn describe(b: &PlanBuilder<'_>, op: &Op, x: ValueId, x_shape: [usize; 4], w_shape: [usize; 4]) -> (ConvDesc, bool) {
+    let Some(geometry) = Geometry::of(op) else { unreachable!("not a convolution") };
+    let plain = reads_plain(b.graph, x, x_shape[1], geometry.groups);
+    (geometry.desc(x_shape, w_shape, plain), plain)
+}
+
+/// y = x ∗ w + b with what follows it.
+pub(crate) fn lower(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
+    let node = b.graph.node(group[0]);
+    let follow = follow(b, group);
+    let (x, w) = (node.inputs[0], node.inputs[1]);
+    let (desc, plain) = describe(b, &node.op, x, b.image(x), b.image(w));
+    check(b, &desc, follow.result)?;
+    let mut reads = vec![b.located(x, image_layout(plain)), kernel_weight(b, w, desc)];
+    let mut also = |buf: Buf| {
+        reads.push(buf);
+        reads.len() - 1
+    };
+    let bias = node.inputs.get(2).map(|&v| also(padded_bias(b, v)));
+    let residual = follow.residual.map(|v| also(b.blocked(v)));
+    let ends = EpilogueReads { bias, residual, activation: follow.activation };
+    let (y, scratch) = (b.result(follow.result, Layout::Blocked), b.scratch(conv::forward_scratch(&desc)));
+    let kernel = format!("conv {}{}", words(&desc), follow.words);
+    b.step(&kernel, &reads, &[y, scratch], move |views, _| {
+        let epilogue = ends.epilogue(views);
+        conv::forward(&desc, views.read(0), views.read(1), &epilogue, views.write(0), views.write(1));
+        Ok(())
+    });
+    Ok(())
+}
+
+/// The gradient to the input.
+pub(crate) fn lower_grad_input(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
+    let node = b.graph.node(id);
+    let (dy, w, dx) = (node.inputs[0], node.inputs[1], node.outputs[0]);
+    let Some(x) = forward_input(b.graph, w, dx) else {
+        return Err(super::unsupported(b, dx, "the convolution it belongs to is not in the graph"));
+    };
+    let (desc, plain) = describe(b, &node.op, x, b.image(dx), b.image(w));
+    check(b, &desc, dx)?;
+    let reads = [b.blocked(dy), kernel_weight(b, w, desc)];
+    let (out, scratch) = (b.result(dx, image_layout(plain)), b.scratch(conv::grad_input_scratch(&desc)));
+    b.step(&format!("conv gradient to input {}", words(&desc)), &reads, &[out, scratch], move |views, _| {
+        let store = Epilogue::store();
+        conv::grad_input(&desc, views.read(0), views.read(1), &store, views.write(0), views.write(1));
+        Ok(())
+    });
+    Ok(())
+}
+
+/// The input of the convolution by `w` whose input is of `dx`'s shape: it says how the weight lies.
+fn forward_input(graph: &Graph, w: ValueId, dx: ValueId) -> Option<ValueId> {
+    graph.nodes().iter().find_map(|n| {
+        let found = matches!(n.op, Op::Conv(_)) && n.inputs[1] == w && graph.ty(n.inputs[0]) == graph.ty(dx);
+        found.then(|| n.inputs[0])
+    })
+}
+
+/// The gradient to the weight, in the weight's layout.
+pub(crate) fn lower_grad_weight(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
+    let node = b.graph.node(id);
+    let (x, dy, dw) = (node.inputs[0], node.inputs[1], node.outputs[0]);
+    let (desc, plain) = describe(b, &node.op, x, b.image(x), b.image(dw));
+    check(b, &desc, dw)?;
+    let reads = [b.located(x, image_layout(plain)), b.blocked(dy)];
+    let in_kernel_layout = b.has_kernel_layout(dw);
+    let out = match in_kernel_layout {
+        true => b.result(dw, Layout::Kernel),
+        false => b.scratch(desc.weight_len()),
+    };
+    let scratch = b.scratch(conv::grad_weight_scratch(&desc));
+    b.step(&format!("conv gradient to weight {}", words(&desc)), &reads, &[out, scratch], move |views, _| {
+        conv::grad_weight(&desc, views.read(0), views.read(1), false, views.write(0), views.write(1));
+        Ok(())
+    });
+    if !in_kernel_layout {
+        let plain = b.result(dw, Layout::Plain);
+        b.step("reorder weight gradient", &[out], &[plain], move |views, _| {
+            desc.unpack_weight(views.read(0), views.write(0));
+            Ok(())
+        });
+    }
+    Ok(())
+}
+
+fn image_layout(plain: bool) -> Layout {
+    if plain { Layout::Plain } else { Layout::Blocked }
+}
+
+fn check(b: &PlanBuilder<'_>, desc: &ConvDesc, v: ValueId) -> Result<()> {
+    desc.check().map_err(|e| super::unsupported(b, v, &e.to_string()))
+}
+
+/// The weight as the kernel reads it: the parameter itself, or packed (once, where it never changes).
+fn kernel_weight(b: &mut PlanBuilder<'_>, w: ValueId, desc: ConvDesc) -> Buf {
+    if b.has_kernel_layout(w) {
+        return b.located(w, Layout::Kernel);
+    }
+    let plain = b.plain(w);
+    b.derived(w, plain, desc.weight_len(), "pack weight", move |src, dst| desc.pack_weight(src, dst))
+}
+
+/// The bias with its last block filled by zeros.
+fn padded_bias(b: &mut PlanBuilder<'_>, v: ValueId) -> Buf {
+    let (plain, k) = (b.plain(v), b.len(v));
+    if k.is_multiple_of(PANEL) {
+        return plain;
+    }
+    b.derived(v, plain, layout::blocked_len(1, k, 1, 1), "pad bias", move |src, dst| {
+        layout::to_blocked(src, dst, 1, k, 1);
+    })
+}
+
+fn words(desc: &ConvDesc) -> String {
+    let input = if desc.input == conv::Layout::Plain { "nchw" } else { "nChw16c" };
+    format!("{}x{} {input}", desc.kernel[0], desc.kernel[1])
+}

@@ -1,0 +1,192 @@
+//! Fully connected layers and matrix products.
+
+use kessen_graph::ops::unary::UnaryKind;
+use kessen_graph::{NodeId, Op, ValueId};
+use kessen_kernels::epilogue::{Activation, Epilogue};
+use kessen_kernels::gemm::{Gemm, Linear};
+
+use crate::Result;
+use crate::cpu::builder::{Layout, PlanBuilder};
+use crate::cpu::memory::{Buf, Views};
+use crate::cpu::param::ParamLayout;
+
+/// What follows a product in the same step: which operand is added, and the activation.
+pub(crate) struct Follow {
+    pub residual: Option<ValueId>,
+    pub activation: Activation,
+    /// The group's result.
+    pub result: ValueId,
+    /// Words for the plan's text.
+    pub words: String,
+}
+
+/// Reads the nodes behind a product: an addition, then an activation.
+pub(crate) fn follow(b: &PlanBuilder<'_>, group: &[NodeId]) -> Follow {
+    let graph = b.graph;
+    let mut value = graph.node(group[0]).outputs[0];
+    let mut follow =
+        Follow { residual: None, activation: Activation::Identity, result: value, words: String::new() };
+    for &id in &group[1..] {
+        let node = graph.node(id);
+        match &node.op {
+            Op::Unary(u) if u.kind == UnaryKind::LeakyRelu => {
+                follow.activation = Activation::LeakyRelu(u.alpha as f32);
+            }
+            Op::Unary(_) => follow.activation = Activation::Relu,
+            _ => follow.residual = node.inputs.iter().copied().find(|&v| v != value),
+        }
+        follow.words += &format!(" + {}", node.op.operator().word());
+        value = node.outputs[0];
+    }
+    follow.result = value;
+    follow
+}
+
+/// Which reads of a step the epilogue takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EpilogueReads {
+    pub bias: Option<usize>,
+    pub residual: Option<usize>,
+    pub activation: Activation,
+}
+
+impl EpilogueReads {
+    pub fn epilogue<'v>(&self, views: &Views<'v>) -> Epilogue<'v> {
+        let mut epilogue = Epilogue::store().activation(self.activation);
+        if let Some(k) = self.bias {
+            epilogue = epilogue.bias(views.read(k));
+        }
+        if let Some(k) = self.residual {
+            epilogue = epilogue.residual(views.read(k));
+        }
+        epilogue
+    }
+}
+
+/// y = x·Wᵀ + b with what follows it.
+pub(crate) fn lower(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
+    let node = b.graph.node(group[0]);
+    let follow = follow(b, group);
+    let (x, w) = (node.inputs[0], node.inputs[1]);
+    let (inputs, outputs) = (b.shape(w)[1], b.shape(w)[0]);
+    let linear = Linear { batch: b.len(follow.result) / outputs.max(1), inputs, outputs };
+    let packed = packed_weight(b, w, linear);
+    let mut reads = vec![b.plain(x), packed];
+    let mut also = |buf: Buf| {
+        reads.push(buf);
+        reads.len() - 1
+    };
+    let bias = node.inputs.get(2).map(|&v| also(b.plain(v)));
+    let residual = follow.residual.map(|v| also(b.plain(v)));
+    let ends = EpilogueReads { bias, residual, activation: follow.activation };
+    let (y, scratch) = (b.result(follow.result, Layout::Plain), b.scratch(linear.forward_scratch()));
+    let kernel = format!("linear{}", follow.words);
+    b.step(&kernel, &reads, &[y, scratch], move |views, _| {
+        let epilogue = ends.epilogue(views);
+        linear.forward(views.read(0), views.read(1), views.write(0), &epilogue, views.write(1));
+        Ok(())
+    });
+    Ok(())
+}
+
+/// The weight in panels: the parameter itself, or packed (once, where it never changes).
+fn packed_weight(b: &mut PlanBuilder<'_>, w: ValueId, linear: Linear) -> Buf {
+    if b.has_kernel_layout(w) {
+        return b.located(w, Layout::Kernel);
+    }
+    let plain = b.plain(w);
+    b.derived(w, plain, linear.weight_len(), "pack weight", move |src, dst| linear.pack_weight(src, dst))
+}
+
+/// A matrix product; the two of a linear layer's gradient work on the weight as it lies.
+pub(crate) fn lower_matmul(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
+    let node = b.graph.node(id);
+    let Op::MatMul(op) = &node.op else { return Ok(()) };
+    let (a, w, y) = (node.inputs[0], node.inputs[1], node.outputs[0]);
+    if let ParamLayout::Linear(linear) = b.kernel_layout(w) {
+        let linear = Linear { batch: b.len(a) / linear.outputs.max(1), ..linear };
+        let reads = [b.plain(a), b.located(w, Layout::Kernel)];
+        let (dx, scratch) = (b.result(y, Layout::Plain), b.scratch(linear.grad_input_scratch()));
+        b.step("linear gradient to input", &reads, &[dx, scratch], move |views, _| {
+            linear.grad_input(views.read(0), views.read(1), views.write(0), false, views.write(1));
+            Ok(())
+        });
+        return Ok(());
+    }
+    if let ParamLayout::Linear(linear) = b.kernel_layout(y) {
+        // y = dyᵀ·x: the operands are dy, x.
+        let linear = Linear { batch: b.len(a) / linear.outputs.max(1), ..linear };
+        let reads = [b.plain(w), b.plain(a)];
+        let (dw, scratch) = (b.result(y, Layout::Kernel), b.scratch(linear.grad_weight_scratch()));
+        b.step("linear gradient to weight", &reads, &[dw, scratch], move |views, _| {
+            linear.grad_weight(views.read(0), views.read(1), views.write(0), false, views.write(1));
+            Ok(())
+        });
+        return Ok(());
+    }
+    let gemms = products(b, op.trans_a, op.trans_b, a, w, y);
+    let scratch_len = gemms.first().map_or(0, |(gemm, _)| gemm.scratch());
+    let reads = [b.plain(a), b.plain(w)];
+    let (c, scratch) = (b.result(y, Layout::Plain), b.scratch(scratch_len));
+    b.step("gemm", &reads, &[c, scratch], move |views, _| {
+        let (a, w, c, scratch) = (views.read(0), views.read(1), views.write(0), views.write(1));
+        for (gemm, [at_a, at_b, at_c]) in &gemms {
+            gemm.run(&a[*at_a..], &w[*at_b..], &mut c[*at_c..], &Epilogue::store(), scratch);
+        }
+        Ok(())
+    });
+    Ok(())
+}
+
+/// The products that a (batched, broadcast) matrix product consists of, with the operands' offsets.
+fn products(
+    b: &PlanBuilder<'_>,
+    trans_a: bool,
+    trans_b: bool,
+    a: ValueId,
+    w: ValueId,
+    y: ValueId,
+) -> Vec<(Gemm, [usize; 3])> {
+    let (shape_a, shape_b, shape_y) = (b.shape(a), b.shape(w), b.shape(y));
+    let rank = shape_y.len();
+    let (m, n) = (shape_y[rank - 2], shape_y[rank - 1]);
+    let k = shape_a[shape_a.len() - if trans_a { 2 } else { 1 }];
+    let mut gemm = Gemm::new(m, n, k);
+    if trans_a {
+        gemm = gemm.trans_a();
+    }
+    if trans_b {
+        gemm = gemm.trans_b();
+    }
+    let batch = &shape_y[..rank - 2];
+    let count: usize = batch.iter().product();
+    let batch_a = &shape_a[..shape_a.len() - 2];
+    let batch_b = &shape_b[..shape_b.len() - 2];
+    let shared = |shape: &[usize]| shape.iter().product::<usize>() == 1;
+    if (batch_a == batch || shared(batch_a)) && (batch_b == batch || shared(batch_b)) {
+        let mut all = gemm.batched(count);
+        all.stride_a = if shared(batch_a) && count > 1 { 0 } else { all.stride_a };
+        all.stride_b = if shared(batch_b) && count > 1 { 0 } else { all.stride_b };
+        return vec![(all, [0; 3])];
+    }
+    (0..count)
+        .map(|i| {
+            let at = |shape: &[usize], size: usize| broadcast_index(i, batch, shape) * size;
+            (gemm, [at(batch_a, m * k), at(batch_b, k * n), i * m * n])
+        })
+        .collect()
+}
+
+/// Index into a broadcast batch shape for element `i` of the full one.
+fn broadcast_index(i: usize, full: &[usize], shape: &[usize]) -> usize {
+    let (mut rest, mut index, mut stride) = (i, 0, 1);
+    for (d, &size) in full.iter().enumerate().rev() {
+        let position = rest % size.max(1);
+        rest /= size.max(1);
+        if let Some(own) = (d + shape.len()).checked_sub(full.len()) {
+            index += if shape[own] == 1 { 0 } else { position * stride };
+            stride *= shape[own];
+        }
+    }
+    index
+}

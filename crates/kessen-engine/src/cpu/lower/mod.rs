@@ -1,0 +1,53 @@
+//! From a group of nodes to steps: one file per kind of operator.
+
+mod argmax;
+mod dropout;
+mod elementwise;
+mod linear;
+mod loss;
+pub(crate) mod pool;
+mod reduce;
+mod shape;
+mod softmax;
+
+use kessen_graph::{NodeId, Op, ValueId};
+
+use super::builder::PlanBuilder;
+use super::fuse;
+use crate::{Error, Result};
+
+/// Lowers one group of nodes.
+pub(crate) fn lower(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
+    let id = group[0];
+    match &b.graph.node(id).op {
+        Op::Linear(_) => linear::lower(b, group),
+        Op::MatMul(_) => linear::lower_matmul(b, id),
+        op if fuse::is_elementwise(op) => elementwise::lower(b, group),
+        Op::Reduce(_) => reduce::lower(b, id),
+        Op::SumTo(_) => reduce::lower_sum_to(b, id),
+        Op::Reshape(_) => shape::lower_alias(b, id),
+        Op::Broadcast(_) => shape::lower_broadcast(b, id),
+        Op::MaxPool(_) | Op::AvgPool(_) | Op::AdaptivePool(_) => pool::lower(b, id),
+        Op::MaxPoolGrad(_) | Op::AvgPoolGrad(_) | Op::AdaptivePoolGrad(_) => pool::lower_grad(b, id),
+        Op::ArgMax(_) => argmax::lower(b, id),
+        Op::Softmax(_) => softmax::lower(b, id),
+        Op::SoftmaxGrad(_) => softmax::lower_grad(b, id),
+        Op::CrossEntropy(_) => loss::lower_cross_entropy(b, id),
+        Op::CrossEntropyGrad(_) => loss::lower_cross_entropy_grad(b, id),
+        Op::RegressionLoss(_) | Op::BceWithLogits(_) => loss::lower_pointwise(b, id),
+        Op::RegressionLossGrad(_) | Op::BceWithLogitsGrad(_) => loss::lower_pointwise_grad(b, id),
+        Op::Dropout(_) => dropout::lower(b, id),
+        _ => Err(unsupported(b, b.graph.node(id).outputs[0], "TEMP")),
+    }
+}
+
+/// The node that computes `v` is beyond what the kernels can do.
+pub(crate) fn unsupported(b: &PlanBuilder<'_>, v: ValueId, reason: &str) -> Error {
+    let node = b.graph.producer(v).map(|(id, _)| b.graph.node(id));
+    Error::Unsupported {
+        path: b.graph.value(v).name.clone(),
+        backend: "cpu",
+        operator: node.map(|n| n.op.operator().name().to_owned()).unwrap_or_default(),
+        reason: reason.to_owned(),
+    }
+}

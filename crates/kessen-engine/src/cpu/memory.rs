@@ -1,0 +1,186 @@
+//! Buffers of a plan, and how a step sees them.
+//!
+//! A [`Buf`] is a piece of memory with a length; where it lies is decided after all steps are known. A step gets its
+//! operands as [`Views`]: what it reads as shared slices, what it writes as exclusive ones. The plan's builder
+//! refuses a step that lists one buffer twice, so the slices never overlap; this file alone relies on that.
+
+use std::cell::Cell;
+
+use kessen_graph::ParamId;
+use kessen_tensor::Buffer;
+
+/// A piece of a plan's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Buf(pub(super) u32);
+
+impl Buf {
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Element type of a buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    F32,
+    I64,
+}
+
+/// How long a buffer's content lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// From the step that writes it to the last step that reads it.
+    Step,
+    /// Until the end of the run.
+    Run,
+    /// For ever: inputs, constants, what is computed once from them.
+    Plan,
+    /// For ever: a parameter.
+    Param(ParamId),
+}
+
+/// What is known of a buffer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BufInfo {
+    pub kind: Kind,
+    /// Number of elements.
+    pub len: usize,
+    pub keep: Keep,
+}
+
+impl BufInfo {
+    pub fn bytes(&self) -> usize {
+        self.len * if self.kind == Kind::F32 { 4 } else { 8 }
+    }
+}
+
+/// Address and length of a placed buffer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Placed {
+    address: *mut u8,
+    len: usize,
+}
+
+/// The memory of one executable: what lasts, and the arena that is shared by what does not.
+pub(crate) struct Memory {
+    // Owned here so that the addresses in `placed` stay valid; only reached through them.
+    _lasting: Buffer,
+    _arena: Buffer,
+    pub placed: Vec<Placed>,
+}
+
+// SAFETY: the addresses point into the buffers owned by the same value, which may move between threads.
+unsafe impl Send for Memory {}
+
+impl Memory {
+    /// Memory of `arena` bytes shared, and what lasts after it; `offset[i]` is where buffer `i` lies in its region.
+    pub fn new(infos: &[BufInfo], offsets: &[usize], lasting: usize, arena: usize) -> Self {
+        let (mut lasting, mut arena) = (Buffer::zeroed(lasting), Buffer::zeroed(arena));
+        let placed = infos.iter().zip(offsets).map(|(info, &offset)| {
+            let region = if lasts(info.keep) { lasting.bytes_mut() } else { arena.bytes_mut() };
+            Placed { address: region[offset..offset + info.bytes()].as_mut_ptr(), len: info.len }
+        });
+        let placed = placed.collect();
+        Self { _lasting: lasting, _arena: arena, placed }
+    }
+
+    /// A buffer of f32, to read between runs.
+    pub fn f32(&self, buf: Buf) -> &[f32] {
+        // SAFETY: between runs `&self` and `&mut self` alone reach the memory; see `Views` for the length.
+        unsafe { self.placed[buf.index()].slice() }
+    }
+
+    /// A buffer of f32, to write between runs.
+    pub fn f32_mut(&mut self, buf: Buf) -> &mut [f32] {
+        // SAFETY: `&mut self` is exclusive.
+        unsafe { self.placed[buf.index()].slice_mut() }
+    }
+
+    /// A buffer of i64, to read between runs.
+    pub fn i64(&self, buf: Buf) -> &[i64] {
+        // SAFETY: as for `f32`.
+        unsafe { self.placed[buf.index()].slice() }
+    }
+
+    /// A buffer of i64, to write between runs.
+    pub fn i64_mut(&mut self, buf: Buf) -> &mut [i64] {
+        // SAFETY: `&mut self` is exclusive.
+        unsafe { self.placed[buf.index()].slice_mut() }
+    }
+}
+
+/// Whether a buffer lies outside the shared arena.
+pub(crate) fn lasts(keep: Keep) -> bool {
+    matches!(keep, Keep::Plan | Keep::Param(_))
+}
+
+impl Placed {
+    /// # Safety
+    /// The buffer holds elements of `T`, and nothing writes to it for the lifetime.
+    unsafe fn slice<'a, T: bytemuck::Pod>(self) -> &'a [T] {
+        // SAFETY: `len` elements lie at the address, aligned to a cache line; the caller guards the rest.
+        unsafe { std::slice::from_raw_parts(self.address.cast(), self.len) }
+    }
+
+    /// # Safety
+    /// The buffer holds elements of `T`, and nothing else reaches it for the lifetime.
+    unsafe fn slice_mut<'a, T: bytemuck::Pod>(self) -> &'a mut [T] {
+        // SAFETY: as for `slice`.
+        unsafe { std::slice::from_raw_parts_mut(self.address.cast(), self.len) }
+    }
+}
+
+/// The buffers that one step reads and writes, by their position in its lists.
+pub(crate) struct Views<'m> {
+    pub(super) placed: &'m [Placed],
+    pub(super) infos: &'m [BufInfo],
+    pub(super) reads: &'m [Buf],
+    pub(super) writes: &'m [Buf],
+    pub(super) taken: &'m [Cell<bool>],
+}
+
+impl<'m> Views<'m> {
+    /// What the step reads at position `k`.
+    pub fn read(&self, k: usize) -> &'m [f32] {
+        let buf = self.checked(self.reads[k], Kind::F32);
+        // SAFETY: the kind was checked; no step lists a buffer both as read and as written (checked when the plan
+        // is built), and steps run one after another.
+        unsafe { buf.slice() }
+    }
+
+    /// What the step reads at position `k`, where there are so many.
+    pub fn maybe_read(&self, k: usize) -> Option<&'m [f32]> {
+        (k < self.reads.len()).then(|| self.read(k))
+    }
+
+    /// Labels or ids that the step reads at position `k`.
+    pub fn read_ids(&self, k: usize) -> &'m [i64] {
+        let buf = self.checked(self.reads[k], Kind::I64);
+        // SAFETY: as for `read`.
+        unsafe { buf.slice() }
+    }
+
+    /// What the step writes at position `k`. Each may be taken once a run.
+    pub fn write(&self, k: usize) -> &'m mut [f32] {
+        let buf = self.checked(self.take(k), Kind::F32);
+        // SAFETY: the kind was checked; the plan lists no buffer twice in a step, and `take` hands each out once.
+        unsafe { buf.slice_mut() }
+    }
+
+    /// Ids that the step writes at position `k`. Each may be taken once a run.
+    pub fn write_ids(&self, k: usize) -> &'m mut [i64] {
+        let buf = self.checked(self.take(k), Kind::I64);
+        // SAFETY: as for `write`.
+        unsafe { buf.slice_mut() }
+    }
+
+    fn take(&self, k: usize) -> Buf {
+        assert!(!self.taken[k].replace(true), "a step took operand {k} twice");
+        self.writes[k]
+    }
+
+    fn checked(&self, buf: Buf, kind: Kind) -> Placed {
+        assert_eq!(self.infos[buf.index()].kind, kind, "a step took an operand as another type");
+        self.placed[buf.index()]
+    }
+}

@@ -1,0 +1,153 @@
+//! The fast backend: single precision, SIMD, threads, everything decided ahead.
+//!
+//! `compile` runs the stages in order: layouts of parameters ([`param`]), groups of nodes ([`fuse`]), one step or a
+//! few per group ([`lower`], one file per kind of operator), lifetimes to offsets ([`place`]). What runs afterwards
+//! ([`executable`]) walks a list of steps and decides nothing.
+
+mod builder;
+mod executable;
+mod fuse;
+mod lower;
+mod memory;
+mod param;
+mod place;
+mod plan;
+
+use kessen_graph::{Bindings, Graph};
+use kessen_kernels::threads;
+
+use self::builder::{Layout, PlanBuilder};
+use self::executable::CpuExecutable;
+use self::memory::{Buf, BufInfo, Keep};
+use self::place::Life;
+use self::plan::{Plan, PlannedStep};
+use crate::{Backend, CompileOptions, Error, Executable, Result};
+
+/// The fast backend.
+#[derive(Debug, Clone, Copy)]
+pub struct Cpu {
+    fuse: bool,
+}
+
+impl Default for Cpu {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Cpu {
+    /// With every pass on.
+    pub fn new() -> Self {
+        Self { fuse: true }
+    }
+
+    /// One step per node, as the graph stands: what the fused plan is checked against.
+    pub fn unfused() -> Self {
+        Self { fuse: false }
+    }
+}
+
+impl Backend for Cpu {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn compile(
+        &self,
+        graph: &Graph,
+        bindings: &Bindings,
+        options: &CompileOptions,
+    ) -> Result<Box<dyn Executable>> {
+        let graph = graph.clone();
+        let (plan, constants) = plan(&graph, bindings, options, self.fuse)?;
+        let needed = plan.placement.arena;
+        if let Some(limit) = options.memory_limit
+            && needed > limit
+        {
+            return Err(Error::Memory { needed, limit });
+        }
+        CpuExecutable::new(graph, plan, &constants).map(|e| Box::new(e) as Box<dyn Executable>)
+    }
+}
+
+/// Constants' buffers with their values.
+type Constants = Vec<(Buf, kessen_tensor::Tensor)>;
+
+fn plan(
+    graph: &Graph,
+    bindings: &Bindings,
+    options: &CompileOptions,
+    fuse: bool,
+) -> Result<(Plan, Constants)> {
+    let layouts = param::choose_layouts(graph, options.mode);
+    let mut b = PlanBuilder::new(graph, bindings, options, layouts, fuse)?;
+    let guarded = match &options.guard {
+        Some(name) => graph.outputs().iter().find(|(n, _)| n == name).map(|(_, v)| *v),
+        None => None,
+    };
+    let mut guard = None;
+    for group in fuse::groups(graph, fuse) {
+        let first_step = b.steps.len();
+        b.begin(&group);
+        lower::lower(&mut b, &group)?;
+        let results: Vec<Buf> = group
+            .iter()
+            .flat_map(|&n| &graph.node(n).outputs)
+            .flat_map(|&v| [Layout::Plain, Layout::Blocked, Layout::Kernel].map(|l| b.buffer_of(v, l)))
+            .flatten()
+            .collect();
+        if let Some(step) = b.steps[first_step..].last_mut() {
+            step.checked = results;
+        }
+        if let Some(v) = guarded
+            && guard.is_none()
+            && group.iter().any(|&n| graph.node(n).outputs.contains(&v))
+        {
+            guard = b.steps.len().checked_sub(1).zip(b.buffer_of(v, Layout::Plain));
+            b.guard_passed = true;
+        }
+    }
+    b.finish_updates();
+    let mut outputs = Vec::new();
+    for (_, v) in graph.outputs() {
+        let buf = b.plain(*v);
+        if b.infos[buf.index()].keep == Keep::Step {
+            b.infos[buf.index()].keep = Keep::Run;
+        }
+        outputs.push((buf, b.shape(*v).to_vec()));
+    }
+    let inputs: Vec<Buf> = graph.inputs().iter().map(|&v| b.plain(v)).collect();
+    let lives = lives(&b.infos, &b.steps);
+    let placement = place::place(&b.infos, &lives);
+    let plan = Plan {
+        prologue: b.prologue,
+        steps: b.steps,
+        guard,
+        infos: b.infos,
+        placement,
+        inputs,
+        outputs,
+        params: b.params,
+        threads: threads::count(),
+    };
+    Ok((plan, b.constants))
+}
+
+/// First and last step that touch each buffer of the arena.
+fn lives(infos: &[BufInfo], steps: &[PlannedStep]) -> Vec<Option<Life>> {
+    let mut lives: Vec<Option<Life>> = vec![None; infos.len()];
+    for (i, step) in steps.iter().enumerate() {
+        for buf in step.reads.iter().chain(&step.writes) {
+            let life = lives[buf.index()].get_or_insert(Life { first: i, last: i });
+            life.last = i;
+        }
+    }
+    for (life, info) in lives.iter_mut().zip(infos) {
+        if info.keep == Keep::Run
+            && let Some(life) = life
+        {
+            life.last = steps.len();
+        }
+    }
+    lives
+}
