@@ -55,7 +55,15 @@ impl Operator for Linear {
         let Some(dy) = context.doutput(0) else { return Ok(()) };
         let (x, w) = (context.input(0), context.input(1));
         if context.wants(0) {
-            let dx = context.emit1(MatMul { trans_a: false, trans_b: false }, &[dy, w])?;
+            let dx = match context.ty(dy).rank() {
+                1 => {
+                    let row = as_rows(context, dy)?;
+                    let dx = context.emit1(MatMul::default(), &[row, w])?;
+                    let shape = context.ty(x).shape.clone();
+                    context.emit1(Reshape { shape }, &[dx])?
+                }
+                _ => context.emit1(MatMul::default(), &[dy, w])?,
+            };
             context.set(0, dx);
         }
         if context.wants(1) {
