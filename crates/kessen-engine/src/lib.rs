@@ -6,9 +6,11 @@
 mod backend;
 mod cpu;
 mod error;
+mod reference;
 mod session;
 
 pub use backend::{Backend, Clock, CompileOptions, Data, Executable, Mode, Outcome};
 pub use cpu::Cpu;
 pub use error::{Error, Result};
+pub use reference::Reference;
 pub use session::Session;
