@@ -2,9 +2,9 @@
 //! `cargo run -p kessen-view --example gallery -- FOLDER`.
 
 use kessen_view::{
-    Approximation, Axis, BarChart, ColourMap, Confusion, HeatMap, Image, ImageGrid, Mark, Panels, Picture,
-    Report, Result, Scale, Section, Series, Snapshot, Table, Tile, WidthError, XyChart, error_by_width,
-    learning_curve,
+    Approximation, Axis, BarChart, Block, BlockKind, ColourMap, Confusion, Diagram, HeatMap, Image,
+    ImageGrid, Mark, Panels, Picture, Report, Result, Scale, Section, Series, Snapshot, Table, Tile,
+    WidthError, XyChart, error_by_width, learning_curve,
 };
 use std::path::PathBuf;
 
@@ -27,6 +27,7 @@ fn main() -> Result<()> {
         ("fit", approximation()?.fit()),
         ("width", width()),
         ("steps", steps()),
+        ("wiring", wiring()),
     ];
     for (name, picture) in pictures {
         picture.save(folder.join(name).with_extension("svg"))?;
@@ -251,4 +252,48 @@ fn report() -> Result<Report> {
         ))
         .provenance("version", env!("CARGO_PKG_VERSION"))
         .provenance("seed", "1"))
+}
+
+/// A residual block and an inception block, as drawn by hand.
+fn wiring() -> Picture {
+    let mut net = Diagram::new("Residual and inception blocks");
+    let x = net.block(Block::new(BlockKind::Input, "image"), &[]);
+    let stem =
+        Block::new(BlockKind::Conv, "conv1").detail("7×7 / 2 · 64 filters").detail("batch norm · relu");
+    let stem = net.block(stem, &[(x, "3×224×224")]);
+    let mut last =
+        net.block(Block::new(BlockKind::Pool, "maxpool").detail("3×3 / 2"), &[(stem, "64×112×112")]);
+    let s = "64×56×56";
+    for k in 0..2 {
+        let conv =
+            |n: usize| Block::new(BlockKind::Conv, format!("layer1.{k}.conv{n}")).detail("3×3 · 64 filters");
+        let a = net.block(conv(1).detail("batch norm · relu"), &[(last, s)]);
+        let b = net.block(conv(2).detail("batch norm"), &[(a, s)]);
+        let sum = net.block(Block::new(BlockKind::Join, "add").detail("relu"), &[(b, s), (last, s)]);
+        net.frame(format!("×{}", k + 2), [a, b, sum]);
+        last = sum;
+    }
+    for k in 0..2 {
+        let conv = |name: &str, m: usize| {
+            Block::new(BlockKind::Conv, format!("inception{k}.{name}")).detail(format!("{m}×{m} · relu"))
+        };
+        let i = "192×28×28";
+        let a = net.block(conv("1x1", 1), &[(last, i)]);
+        let b = net.block(conv("3x3_reduce", 1), &[(last, i)]);
+        let b = net.block(conv("3x3", 3), &[(b, "96×28×28")]);
+        let c = net.block(conv("5x5_reduce", 1), &[(last, i)]);
+        let c = net.block(conv("5x5", 5), &[(c, "16×28×28")]);
+        let d = net.block(Block::new(BlockKind::Pool, "maxpool").detail("3×3 / 1"), &[(last, i)]);
+        let d = net.block(conv("proj", 1), &[(d, i)]);
+        last = net.block(
+            Block::new(BlockKind::Join, "concat"),
+            &[(a, "64×28×28"), (b, "128×28×28"), (c, "32×28×28"), (d, "32×28×28")],
+        );
+    }
+    let fc = net.block(
+        Block::new(BlockKind::Linear, "fc").detail("1000 units").detail("1,025,000 parameters"),
+        &[(last, "256×28×28")],
+    );
+    net.block(Block::new(BlockKind::Output, "logits"), &[(fc, "1000")]);
+    net.columns(2).picture()
 }

@@ -23,6 +23,7 @@
 
 mod approximation;
 mod chart;
+mod diagram;
 mod error;
 mod file;
 mod font;
@@ -37,6 +38,7 @@ pub use approximation::{Approximation, Snapshot, Unit, WidthError, error_by_widt
 pub use chart::{
     Axis, BarChart, ColourMap, Confusion, HeatMap, ImageGrid, Mark, Panels, Scale, Series, Tile, XyChart,
 };
+pub use diagram::{Block, BlockId, BlockKind, Diagram};
 pub use error::{Error, Result};
 pub use image::Image;
 pub use picture::Picture;

@@ -67,6 +67,74 @@ pub(crate) static SKY: Role = role("sky", 0x3d9fd8, 0x9ad3f7);
 pub(crate) static BROWN: Role = role("brown", 0x7a5230, 0xc9a27e);
 pub(crate) static SLATE: Role = role("slate", 0x5b6475, 0xb4bcc9);
 
+/// What a box of an architecture drawing does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A value that is given.
+    Input,
+    /// A value that is wanted.
+    Output,
+    /// Convolution.
+    Conv,
+    /// Fully connected layer, matrix product, embedding.
+    Linear,
+    /// Recurrent layer.
+    Recurrent,
+    /// Attention.
+    Attention,
+    /// Pooling.
+    Pool,
+    /// Normalisation, dropout.
+    Norm,
+    /// Activation, softmax, other element-wise maps of one value.
+    Activation,
+    /// Sum, concatenation: where branches meet.
+    Join,
+    /// Reshape, slice: moves numbers only.
+    Move,
+    /// Loss.
+    Loss,
+    /// Several nodes in one box.
+    Group,
+    /// Anything else.
+    Other,
+}
+
+static KINDS: [(&Role, Role); 7] = [
+    (&BLUE, role("blue-box", 0xdfedf8, 0x16324a)),
+    (&GREEN, role("green-box", 0xddf1ea, 0x143a30)),
+    (&PURPLE, role("purple-box", 0xf5e6f0, 0x402a3b)),
+    (&ORANGE, role("orange-box", 0xfbf0d9, 0x403314)),
+    (&VERMILION, role("vermilion-box", 0xfce8dc, 0x472714)),
+    (&SLATE, role("slate-box", 0xebeef2, 0x2a313d)),
+    (&BROWN, role("brown-box", 0xf1e8df, 0x3a2d20)),
+];
+
+impl Kind {
+    fn colours(self) -> &'static (&'static Role, Role) {
+        let index = match self {
+            Kind::Conv => 0,
+            Kind::Linear => 1,
+            Kind::Recurrent | Kind::Attention => 2,
+            Kind::Pool => 3,
+            Kind::Join | Kind::Loss => 4,
+            Kind::Group => 6,
+            _ => 5,
+        };
+        &KINDS[index]
+    }
+
+    /// The box' border.
+    pub(crate) fn stroke(self) -> &'static Role {
+        self.colours().0
+    }
+
+    /// The box' area.
+    pub(crate) fn fill(self) -> &'static Role {
+        &self.colours().1
+    }
+}
+
 /// Colours of series, in the order they are given out.
 pub(crate) static SERIES: [&Role; 8] = [&BLUE, &VERMILION, &GREEN, &PURPLE, &ORANGE, &SKY, &BROWN, &SLATE];
 
@@ -151,5 +219,6 @@ pub(crate) fn series_paint(index: usize, count: usize) -> Paint {
 pub(crate) fn dark_css() -> String {
     let fixed = [&PAPER, &INK, &MUTED, &GRID, &AXIS, &CELL];
     let rule = |r: &&Role| format!(".f-{0}{{fill:{1}}}.s-{0}{{stroke:{1}}}", r.class, r.dark);
-    fixed.iter().chain(SERIES.iter()).map(rule).collect()
+    let boxes = KINDS.each_ref().map(|kind| &kind.1);
+    fixed.iter().chain(SERIES.iter()).chain(&boxes).map(rule).collect()
 }

@@ -49,6 +49,10 @@ impl Look {
         Look { fill: Paint::None, stroke: paint.into(), width, ..Look::fill(Paint::None) }
     }
 
+    pub fn outlined(self, paint: impl Into<Paint>, width: f64) -> Look {
+        Look { stroke: paint.into(), width, ..self }
+    }
+
     pub fn dashed(self, dash: Option<&'static str>) -> Look {
         Look { dash, ..self }
     }
