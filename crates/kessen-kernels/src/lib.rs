@@ -16,6 +16,7 @@ pub mod layout;
 pub mod loss;
 mod math;
 mod micro;
+pub mod norm;
 pub mod pool;
 pub mod reduce;
 mod simd;

@@ -1,0 +1,216 @@
+//! The inner loops of batch normalisation: vectors at even steps through memory, each lane with coefficients of its
+//! own. Along a row of the plain layout all lanes belong to one channel; down the places of the blocked layout, or
+//! down the rows of a matrix, each lane is a channel.
+
+use crate::simd::{Float, LANES, Simd, kernel};
+
+/// One number a lane.
+pub(super) type Lanes = [f32; LANES];
+
+/// Vectors of `width` elements every `stride` elements, and at the end of a row one of `tail`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Walk {
+    pub places: usize,
+    pub stride: usize,
+    pub width: usize,
+    pub tail: usize,
+}
+
+impl Walk {
+    /// Along a row of `n` elements.
+    pub fn row(n: usize) -> Self {
+        Walk { places: n / LANES, stride: LANES, width: LANES, tail: n % LANES }
+    }
+
+    /// Down `places` vectors of `width` lanes.
+    pub fn column(places: usize, stride: usize, width: usize) -> Self {
+        Walk { places, stride, width, tail: 0 }
+    }
+
+    /// Number of elements from the first to the last.
+    pub fn extent(&self) -> usize {
+        match self.tail {
+            0 if self.places == 0 => 0,
+            0 => (self.places - 1) * self.stride + self.width,
+            tail => self.places * self.stride + tail,
+        }
+    }
+
+    /// Number of vectors.
+    fn steps(&self) -> usize {
+        self.places + usize::from(self.tail > 0)
+    }
+
+    /// Offset and width of vector `i`.
+    #[inline(always)]
+    fn step(&self, i: usize) -> (usize, usize) {
+        (i * self.stride, if i < self.places { self.width } else { self.tail })
+    }
+}
+
+/// Places summed before they are joined with the others.
+const BLOCK: usize = 512;
+
+#[inline(always)]
+fn load<S: Simd>(s: S, x: &[f32], (at, width): (usize, usize)) -> S::F {
+    let x = &x[at..at + width];
+    match x.try_into() {
+        Ok(x) => s.load(x),
+        Err(_) => s.load_part(x),
+    }
+}
+
+#[inline(always)]
+fn store<S: Simd>(v: S::F, y: &mut [f32], (at, width): (usize, usize)) {
+    let y = &mut y[at..at + width];
+    match <&mut [f32; LANES]>::try_from(&mut *y) {
+        Ok(y) => v.store(y),
+        Err(_) => v.store_part(y),
+    }
+}
+
+/// What is applied to each element: `max?((x − mean)·scale + shift + residual?)`.
+#[derive(Clone, Copy)]
+pub(super) struct Normalise<'a> {
+    pub mean: &'a Lanes,
+    pub scale: &'a Lanes,
+    pub shift: &'a Lanes,
+    pub relu: bool,
+}
+
+/// dx = a·g + b·(x − mean) + c, with g the gradient behind the ReLU.
+#[derive(Clone, Copy)]
+pub(super) struct Gradient<'a> {
+    pub mean: &'a Lanes,
+    pub a: &'a Lanes,
+    pub b: &'a Lanes,
+    pub c: &'a Lanes,
+}
+
+kernel! {
+    /// Mean and sum of squared deviations of each lane over all places.
+    pub(super) fn moments(walk: Walk, x: &[f32]) -> [Lanes; 2] = moments_with;
+    /// Normalises, adds the residual where given, and applies the ReLU where wanted.
+    pub(super) fn normalise(walk: Walk, n: Normalise<'_>, x: &[f32], residual: Option<&[f32]>, y: &mut [f32])
+        = normalise_with;
+    /// Σ g and Σ g·(x − mean) of each lane.
+    pub(super) fn sums(walk: Walk, mean: &Lanes, x: &[f32], y: Option<&[f32]>, dy: &[f32]) -> [Lanes; 2]
+        = sums_with;
+    /// The gradient of the input, and of the residual where wanted.
+    pub(super) fn gradient(walk: Walk, k: Gradient<'_>, x: &[f32], y: Option<&[f32]>, dy: &[f32],
+        dx: &mut [f32], dresidual: Option<&mut [f32]>) = gradient_with;
+}
+
+#[inline(always)]
+fn moments_with<S: Simd>(s: S, walk: Walk, x: &[f32]) -> [Lanes; 2] {
+    let (mut mean, mut squares) = (s.splat(0.0), s.splat(0.0));
+    let mut first = 0;
+    while first < walk.places {
+        let end = (first + BLOCK).min(walk.places);
+        let n = (end - first) as f32;
+        let [mut a, mut b] = [s.splat(0.0); 2];
+        for i in first..end {
+            let v = load(s, x, walk.step(i));
+            (a, b) = (b, a + v);
+        }
+        let here = (a + b) * s.splat(1.0 / n);
+        let [mut a, mut b] = [s.splat(0.0); 2];
+        for i in first..end {
+            let d = load(s, x, walk.step(i)) - here;
+            (a, b) = (b, d.mul_add(d, a));
+        }
+        let (share, delta) = (n / end as f32, here - mean);
+        mean = delta.mul_add(s.splat(share), mean);
+        squares = squares + (a + b) + delta * delta * s.splat(share * first as f32);
+        first = end;
+    }
+    let (mut mean, mut squares) = (mean.array(), squares.array());
+    let tail = &x[walk.extent() - walk.tail..walk.extent()];
+    for (lane, &x) in tail.iter().enumerate() {
+        let delta = x - mean[lane];
+        mean[lane] += delta / (walk.places + 1) as f32;
+        squares[lane] += delta * (x - mean[lane]);
+    }
+    [mean, squares]
+}
+
+#[inline(always)]
+fn normalise_with<S: Simd>(
+    s: S,
+    walk: Walk,
+    n: Normalise<'_>,
+    x: &[f32],
+    residual: Option<&[f32]>,
+    y: &mut [f32],
+) {
+    let (mean, scale, shift) = (s.load(n.mean), s.load(n.scale), s.load(n.shift));
+    let zero = s.splat(0.0);
+    for i in 0..walk.steps() {
+        let step = walk.step(i);
+        let mut v = (load(s, x, step) - mean).mul_add(scale, shift);
+        if let Some(r) = residual {
+            v = v + load(s, r, step);
+        }
+        store::<S>(if n.relu { zero.max(v) } else { v }, y, step);
+    }
+}
+
+/// dy where y > 0, or dy.
+#[inline(always)]
+fn behind_relu<S: Simd>(s: S, y: Option<&[f32]>, dy: &[f32], step: (usize, usize)) -> S::F {
+    let d = load(s, dy, step);
+    match y {
+        None => d,
+        Some(y) => d.select(s.splat(0.0).lt(load(s, y, step)), s.splat(0.0)),
+    }
+}
+
+#[inline(always)]
+fn sums_with<S: Simd>(
+    s: S,
+    walk: Walk,
+    mean: &Lanes,
+    x: &[f32],
+    y: Option<&[f32]>,
+    dy: &[f32],
+) -> [Lanes; 2] {
+    let mean = s.load(mean);
+    let [mut total, mut total_x] = [s.splat(0.0); 2];
+    let mut first = 0;
+    while first < walk.steps() {
+        let end = (first + BLOCK).min(walk.steps());
+        let [mut sum, mut sum_x] = [s.splat(0.0); 2];
+        for i in first..end {
+            let step = walk.step(i);
+            let g = behind_relu(s, y, dy, step);
+            sum = sum + g;
+            sum_x = g.mul_add(load(s, x, step) - mean, sum_x);
+        }
+        (total, total_x) = (total + sum, total_x + sum_x);
+        first = end;
+    }
+    [total.array(), total_x.array()]
+}
+
+#[inline(always)]
+fn gradient_with<S: Simd>(
+    s: S,
+    walk: Walk,
+    k: Gradient<'_>,
+    x: &[f32],
+    y: Option<&[f32]>,
+    dy: &[f32],
+    dx: &mut [f32],
+    mut dresidual: Option<&mut [f32]>,
+) {
+    let (mean, a, b, c) = (s.load(k.mean), s.load(k.a), s.load(k.b), s.load(k.c));
+    for i in 0..walk.steps() {
+        let step = walk.step(i);
+        let g = behind_relu(s, y, dy, step);
+        let d = a.mul_add(g, b.mul_add(load(s, x, step) - mean, c));
+        store::<S>(d, dx, step);
+        if let Some(r) = dresidual.as_deref_mut() {
+            store::<S>(g, r, step);
+        }
+    }
+}
