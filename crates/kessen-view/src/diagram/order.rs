@@ -26,8 +26,8 @@ impl Layers {
     /// Orders `count` boxes with `links` (from, to), where `from < to` throughout.
     pub fn new(count: usize, links: &[(usize, usize)]) -> Layers {
         let layer = assign(count, links);
-        let mut order = Layers::default();
-        order.vertices = layer.iter().map(|&layer| Vertex { layer, link: None }).collect();
+        let vertices = layer.iter().map(|&layer| Vertex { layer, link: None }).collect();
+        let mut order = Layers { vertices, ..Layers::default() };
         for (index, &(from, to)) in links.iter().enumerate() {
             let mut path = vec![from];
             for layer in layer[from] + 1..layer[to] {
