@@ -176,7 +176,7 @@ fn with_gradients(name: &str, graph: Graph) -> Graph {
 fn every_gradient_rule_gives_a_graph_of_the_right_types() {
     let mut seen = BTreeSet::new();
     for (name, wiring) in cases() {
-        let graph = Graph::build("case", |g| wiring(g)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let graph = Graph::build("case", wiring).unwrap_or_else(|e| panic!("{name}: {e}"));
         let graph = with_gradients(name, graph);
         seen.extend(graph.nodes().iter().map(|n| n.op.operator().name()));
         // The shape rules hold for numbers too, in the gradient's attributes as well.
@@ -253,7 +253,7 @@ fn what_has_no_gradient_says_what_to_do() {
         ),
     ];
     for (advice, wiring, operand) in cases {
-        let mut graph = Graph::build("case", |g| wiring(g)).unwrap();
+        let mut graph = Graph::build("case", wiring).unwrap();
         let loss = graph.outputs()[0].1;
         let weights: Vec<_> = graph.params().iter().map(|p| p.value).collect();
         match gradients(&mut graph, loss, &weights) {

@@ -16,7 +16,7 @@ use kessen_tensor::DType;
 type Wiring = fn(&GraphBuilder) -> Wire;
 
 fn result_of(wiring: Wiring) -> Result<String, String> {
-    let graph = Graph::build("case", |g| wiring(g)).map_err(|e| e.to_string())?;
+    let graph = Graph::build("case", wiring).map_err(|e| e.to_string())?;
     graph.check().map_err(|e| e.to_string())?;
     Ok(graph.ty(graph.outputs()[0].1).to_string())
 }
