@@ -92,7 +92,8 @@ fn pytorch_count(n: i64, k: i64, s: i64, [l, r]: [i64; 2], d: i64, ceil: bool) -
 fn pool_counts_are_pytorchs_also_for_named_sizes() {
     let mut checked = 0;
     for (k, s, d) in (1..6usize).flat_map(|k| (1..6).flat_map(move |s| [1, 2].map(|d| (k, s, d)))) {
-        let half = (d * (k - 1) + 1) / 2;
+        let span = d * (k - 1) + 1;
+        let half = span / 2;
         for (l, r, ceil) in
             (0..=half).flat_map(|l| (0..=half).flat_map(move |r| [(l, r, false), (l, r, true)]))
         {
