@@ -150,6 +150,11 @@ impl GraphBuilder {
         }
     }
 
+    /// Takes the first error, so that the wiring could go on.
+    pub(crate) fn take_error(&self) -> Option<Error> {
+        self.state.borrow_mut().error.take()
+    }
+
     /// Changes how the first values of the parameter `path` are drawn.
     pub fn set_init(&self, path: &str, init: Init) {
         self.with(|g| {

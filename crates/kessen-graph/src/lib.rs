@@ -15,6 +15,7 @@ mod mode;
 mod op;
 pub mod ops;
 mod rewrite;
+mod text;
 mod ty;
 
 pub use attribute::Padding;
@@ -27,4 +28,5 @@ pub use init::{DEFAULT_WEIGHT, Init};
 pub use op::{Custom, CustomOperator, CustomTensor, Field, Operator};
 pub use ops::Op;
 pub use rewrite::{Rewrite, Rewriter};
+pub use text::fuzz_text;
 pub use ty::Type;

@@ -1,0 +1,356 @@
+//! Graph → text.
+//!
+//! Values are printed in their order, so that reading declares them in the same order. A parameter that begins a
+//! layer is printed as the layer, where building that layer gives exactly the values at hand.
+
+use std::collections::HashSet;
+
+use kessen_tensor::{DType, Tensor};
+
+use crate::graph::{NodeId, Origin, Param, ParamKind, Value, ValueId, fresh};
+use crate::{DEFAULT_WEIGHT, Graph, GraphBuilder, Init, Op};
+
+use super::arguments::{Arguments, Word};
+use super::declare::{element_texts, float_text};
+use super::layers::{LAYERS, Layer, init_text};
+use super::lexer::Place;
+use super::vocabulary::{DERIVED, Vocabulary, attribute_text, is_reserved, word_of};
+
+/// Columns of a line, where its parts allow it.
+const WIDTH: usize = 96;
+/// Parameters of a layer at most.
+const MAX_PARAMS: usize = 64;
+
+/// The text of a graph.
+pub(super) fn print(graph: &Graph) -> String {
+    let custom: Vec<_> = graph
+        .nodes()
+        .iter()
+        .filter_map(|n| match &n.op {
+            Op::Custom(c) => Some(c.operator.clone()),
+            _ => None,
+        })
+        .collect();
+    let mut printer = Printer {
+        graph,
+        vocabulary: Vocabulary::new(&custom),
+        text: String::new(),
+        line: String::new(),
+        current: None,
+        names: HashSet::new(),
+        inline: HashSet::new(),
+        uses: graph.use_counts(),
+        full: false,
+    };
+    printer.run();
+    printer.text
+}
+
+struct Printer<'g> {
+    graph: &'g Graph,
+    vocabulary: Vocabulary<'g>,
+    text: String,
+    line: String,
+    current: Option<ValueId>,
+    names: HashSet<&'g str>,
+    /// Constants that the next node's operands show as numbers.
+    inline: HashSet<ValueId>,
+    uses: Vec<usize>,
+    /// Whether the line ends before the next layer.
+    full: bool,
+}
+
+impl<'g> Printer<'g> {
+    fn run(&mut self) {
+        let graph = self.graph;
+        if !graph.name().is_empty() {
+            let name = graph.name();
+            let word =
+                name.chars().all(|c| c.is_alphanumeric() || "_-.".contains(c)).then(|| name.to_owned());
+            self.statement(&format!("graph {}", word.unwrap_or_else(|| format!("{name:?}"))));
+        }
+        let mut i = 0;
+        while i < graph.values().len() {
+            let id = ValueId::new(i);
+            let value = graph.value(id);
+            let count = match &value.origin {
+                Origin::Input => self.input(id, value),
+                Origin::Param(p) => self.layer(i).unwrap_or_else(|| self.param(graph.param(*p))),
+                Origin::Constant(tensor) => {
+                    self.inline_constants(i).unwrap_or_else(|| self.constant(value, tensor))
+                }
+                Origin::Node(node, _) => self.node(*node),
+            };
+            for value in &graph.values()[i..i + count] {
+                self.names.insert(&value.name);
+            }
+            i += count;
+        }
+        self.ends();
+    }
+
+    fn flush(&mut self) {
+        if !self.line.is_empty() {
+            self.text.push_str(&self.line);
+            self.text.push('\n');
+            self.line.clear();
+        }
+        self.full = false;
+    }
+
+    fn statement(&mut self, text: &str) {
+        self.flush();
+        self.text.push_str(text);
+        self.text.push('\n');
+    }
+
+    fn input(&mut self, id: ValueId, value: &Value) -> usize {
+        let dims: Vec<String> = value.ty.shape.iter().map(ToString::to_string).collect();
+        let ambiguous = dims.first().is_some_and(|d| d.parse::<DType>().is_ok());
+        let dtype =
+            if value.ty.dtype == DType::F32 && !ambiguous { None } else { Some(value.ty.dtype.to_string()) };
+        let words: Vec<String> = ["input".to_owned()].into_iter().chain(dtype).chain(dims).collect();
+        self.statement(&format!("{}: {}", value.name, words.join(" ")));
+        self.current = Some(id);
+        1
+    }
+
+    fn param(&mut self, param: &Param) -> usize {
+        let (word, usual) = match param.kind {
+            ParamKind::Weight => ("param", DEFAULT_WEIGHT),
+            ParamKind::Buffer => ("buffer", Init::Constant(0.0)),
+            ParamKind::State => ("state", Init::Constant(0.0)),
+        };
+        let mut text = format!("{word} {}", param.path);
+        param.shape.iter().for_each(|n| text.push_str(&format!(" {n}")));
+        if param.init != usual {
+            text.push_str(&format!(" init {}", init_text(param.init)));
+        }
+        self.statement(&text);
+        1
+    }
+
+    fn constant(&mut self, value: &Value, tensor: &Tensor) -> usize {
+        let mut text = format!("const {}", value.name);
+        if tensor.dtype() != DType::F32 {
+            text.push_str(&format!(" {}", tensor.dtype()));
+        }
+        tensor.shape().iter().for_each(|n| text.push_str(&format!(" {n}")));
+        text.push_str(" =");
+        element_texts(tensor).iter().for_each(|v| text.push_str(&format!(" {v}")));
+        self.statement(&text);
+        1
+    }
+
+    /// Scalars from value `i` on that the next node uses as operands in the same order, and that have the names
+    /// which numbers among operands get. Returns how many values they are.
+    fn inline_constants(&mut self, i: usize) -> Option<usize> {
+        let values = &self.graph.values()[i..];
+        let scalar = |v: &Value| match &v.origin {
+            Origin::Constant(t) => scalar_text(t).is_some(),
+            _ => false,
+        };
+        let count = values.iter().take(MAX_PARAMS).take_while(|v| scalar(v)).count();
+        let Origin::Node(node, _) = values.get(count)?.origin else { return None };
+        let mut taken: HashSet<&str> = HashSet::new();
+        for value in &values[..count] {
+            let name = fresh("constant", |n| self.names.contains(n) || taken.contains(n));
+            if value.name != name {
+                return None;
+            }
+            taken.insert(&value.name);
+        }
+        let run: Vec<ValueId> = (i..i + count).map(ValueId::new).collect();
+        let operands = self.graph.node(node).inputs.iter().filter(|v| run.contains(v)).copied();
+        if operands.collect::<Vec<_>>() != run {
+            return None;
+        }
+        self.inline.extend(run);
+        (count > 0).then_some(count)
+    }
+
+    /// Prints the layer that begins with the parameter at value `i`, if one does. Returns how many values it makes.
+    fn layer(&mut self, i: usize) -> Option<usize> {
+        let values = &self.graph.values()[i..];
+        let params: Vec<&Param> = values
+            .iter()
+            .take(MAX_PARAMS)
+            .map_while(|v| match v.origin {
+                Origin::Param(p) => Some(self.graph.param(p)),
+                _ => None,
+            })
+            .collect();
+        let Origin::Node(id, 0) = values.get(params.len())?.origin else { return None };
+        let node = self.graph.node(id);
+        let x = *node.inputs.first().filter(|v| v.index() < i)?;
+        for layer in &LAYERS {
+            let usual = (layer.operator)();
+            if usual.operator().name() != node.op.operator().name() {
+                continue;
+            }
+            let Some(own) = (layer.describe)(&params) else { continue };
+            let words = format!("{own}{}", attribute_text(node.op.operator(), usual.operator()));
+            let count = params.len() + node.outputs.len();
+            if self.builds(layer, &node.path, &words, i, count, &node.inputs) {
+                let text = format!("{} {} {words}", layer.words[0], node.path);
+                self.chain(&text, Some(x), None, node.outputs[0], true);
+                return Some(count);
+            }
+        }
+        None
+    }
+
+    /// Whether the layer, given these words, makes exactly the `count` values from `i` on.
+    fn builds(
+        &self,
+        layer: &Layer,
+        path: &str,
+        words: &str,
+        i: usize,
+        count: usize,
+        inputs: &[ValueId],
+    ) -> bool {
+        let place = Place { line: 1, column: 1 };
+        let words: Vec<Word> = words.split(' ').map(|w| Word { text: w.to_owned(), place }).collect();
+        let Ok(arguments) = Arguments::read(layer.words[0], place, &words, &layer.signature()) else {
+            return false;
+        };
+        let outer = self.graph.value(inputs[0]);
+        let builder = GraphBuilder::from_graph(Graph::new(""));
+        let x = builder.input_of(&outer.name, outer.ty.clone());
+        if (layer.build)(&x, path, &arguments).is_err() || builder.take_error().is_some() {
+            return false;
+        }
+        let built = builder.with(|g| Ok(std::mem::take(g))).unwrap_or_default();
+        // Ids of the built graph: 0 is the operand, then come the layer's values.
+        let of_built = |v: ValueId| if v.index() == 0 { inputs[0] } else { ValueId::new(i + v.index() - 1) };
+        let [node] = built.nodes() else { return false };
+        let Some((original, _)) = self.graph.producer(ValueId::new(i + count - 1)) else { return false };
+        let original = self.graph.node(original);
+        let same_values = built.values().len() == count + 1
+            && built.values()[1..].iter().zip(&self.graph.values()[i..i + count]).all(|(a, b)| {
+                a.name == b.name
+                    && a.ty == b.ty
+                    && match (&a.origin, &b.origin) {
+                        (Origin::Param(p), Origin::Param(q)) => {
+                            let (p, q) = (built.param(*p), self.graph.param(*q));
+                            p.kind == q.kind && p.init == q.init
+                        }
+                        (Origin::Node(_, j), Origin::Node(_, k)) => j == k,
+                        _ => false,
+                    }
+            });
+        same_values
+            && node.path == original.path
+            && node.op == original.op
+            && node.inputs.iter().map(|v| of_built(*v)).eq(original.inputs.iter().copied())
+    }
+
+    fn node(&mut self, id: NodeId) -> usize {
+        let node = self.graph.node(id);
+        let is_automatic = |stem: &str| node.path == fresh(stem, |n| self.names.contains(n));
+        let ty = node.inputs.first().map(|&v| self.graph.ty(v));
+        let derived = DERIVED.iter().find(|d| {
+            node.inputs.len() == 1
+                && ty.and_then(|t| (d.op)(t)).as_ref() == Some(&node.op)
+                && is_automatic(d.word)
+        });
+        let (word, attributes, automatic) = match derived {
+            Some(d) => (d.word.to_owned(), String::new(), true),
+            None => {
+                let (word, usual) = word_of(&node.op);
+                let attributes = attribute_text(node.op.operator(), usual.operator());
+                (word, attributes, is_automatic(node.op.operator().word()))
+            }
+        };
+        let label = (!automatic).then_some(node.path.as_str());
+        let is_layer = super::layers::find(&word).is_some();
+        match node.inputs.as_slice() {
+            [x] if !self.inline.contains(x) && !is_layer => {
+                self.chain(&format!("{word}{attributes}"), Some(*x), label, node.outputs[0], false);
+            }
+            operands => {
+                let names: Vec<String> = operands.iter().map(|&v| self.operand(v)).collect();
+                if !names.iter().any(|n| n == "_") {
+                    self.flush();
+                }
+                let text = format!("{word}({}){attributes}", names.join(", "));
+                self.chain(&text, None, label, node.outputs[0], false);
+            }
+        }
+        self.inline.clear();
+        node.outputs.len()
+    }
+
+    fn operand(&self, v: ValueId) -> String {
+        let value = self.graph.value(v);
+        match &value.origin {
+            _ if self.current == Some(v) => "_".to_owned(),
+            Origin::Constant(t) if self.inline.contains(&v) => scalar_text(t).unwrap_or_default(),
+            _ => value.name.clone(),
+        }
+    }
+
+    /// Adds a stage that works on `x` (`None`: its operands are in the text) to the line, or begins a new one.
+    fn chain(&mut self, text: &str, x: Option<ValueId>, label: Option<&str>, result: ValueId, layer: bool) {
+        let wide = self.line.chars().count() + text.len() > WIDTH;
+        if let Some(x) = x.filter(|x| self.current != Some(*x)) {
+            self.flush();
+            let name = &self.graph.value(x).name;
+            self.line = if is_reserved(name, &self.vocabulary) { format!("({name})") } else { name.clone() };
+        } else if label.is_some() || (self.full && layer) || wide {
+            self.flush();
+        }
+        if !self.line.is_empty() {
+            self.line.push_str(" | ");
+        }
+        self.line.push_str(text);
+        self.current = Some(result);
+        // A section ends where the shape changes without parameters (pooling, flatten) or where a branch begins.
+        let branch = self.uses[result.index()] > 1;
+        let resized = !layer
+            && self.graph.producer(result).is_some_and(|(n, _)| {
+                self.graph.node(n).inputs.first().is_some_and(|&x| self.graph.ty(x) != self.graph.ty(result))
+            });
+        self.full |= resized;
+        if let Some(label) = label {
+            self.line = format!("{label}: {}", self.line);
+            self.flush();
+        } else if branch {
+            self.flush();
+        }
+    }
+
+    fn ends(&mut self) {
+        let outputs = self.graph.outputs();
+        match outputs {
+            [] if self.current.is_none() => {}
+            [] => self.statement("no output"),
+            [(name, value)] if self.current == Some(*value) => {
+                if name != "output" {
+                    let stage = format!("output {name}");
+                    self.line = if self.line.is_empty() { stage } else { format!("{} | {stage}", self.line) };
+                }
+            }
+            outputs => {
+                for (name, value) in outputs {
+                    self.statement(&format!("output {name} {}", self.graph.value(*value).name));
+                }
+            }
+        }
+        for (param, value) in self.graph.updates() {
+            let (param, value) = (self.graph.param(*param), self.graph.value(*value));
+            self.statement(&format!("update {} {}", param.path, value.name));
+        }
+        self.flush();
+    }
+}
+
+/// The number that stands for the scalar among operands, where it can.
+fn scalar_text(tensor: &Tensor) -> Option<String> {
+    let value = match tensor.as_slice::<f32>() {
+        Ok(&[v]) if tensor.shape().is_empty() => v,
+        _ => return None,
+    };
+    Some(float_text(value, f32::is_finite)).filter(|t| !t.is_empty())
+}

@@ -1,0 +1,145 @@
+//! The text form as a user writes it, and its errors.
+
+use kessen_graph::ops::conv::conv;
+use kessen_graph::{Error, Graph, Init, ParamKind, gradients, shape};
+
+fn round_trip(graph: &Graph) -> String {
+    let text = graph.to_text();
+    match Graph::from_text(&text) {
+        Ok(again) => assert!(again == *graph, "another graph:\n{text}\n{again}"),
+        Err(error) => panic!("{error}\n{text}"),
+    }
+    text
+}
+
+#[test]
+fn lenet_is_four_lines() {
+    let net = Graph::build("", |g| {
+        let image = g.input("image", shape!["batch", 1, 28, 28]);
+        let h = image.conv("c1", conv(6, 5).padding(2)).relu();
+        let h = h.conv("c2", conv(16, 5)).relu().flatten();
+        let logits = h.linear("f3", 120).relu().linear("f4", 84).relu().linear("f5", 10);
+        [("logits", logits)]
+    })
+    .unwrap();
+    let text = "image: input batch 1 28 28\n\
+                conv c1 6 5x5 pad 2 | relu | conv c2 16 5x5 | relu | flatten\n\
+                linear f3 120 | relu | linear f4 84 | relu | linear f5 10 | output logits\n";
+    assert_eq!(net.to_text(), text);
+    assert_eq!(Graph::from_text(text).unwrap(), net);
+}
+
+#[test]
+fn a_training_step_round_trips() {
+    let mut net = Graph::build("step", |g| {
+        let x = g.input("x", shape!["batch", 3, "h", 8]);
+        let h = x.conv("c", conv(4, 3).padding([1, 2]).groups(1).no_bias()).leaky_relu(0.2);
+        let h = h.mul(&g.scalar(0.5)).add(&h).max(&g.scalar(-0.0));
+        h.mean(&[2, 3]).linear_with("f", 2, Init::Orthogonal(1.0), true).square().mean(&[])
+    })
+    .unwrap();
+    let loss = net.outputs()[0].1;
+    let weights: Vec<_> = net.param_ids().collect();
+    let values: Vec<_> = weights.iter().map(|&p| net.param(p).value).collect();
+    let found = gradients(&mut net, loss, &values).unwrap();
+    net.add_param("f.weight.momentum", &[2, 4], Init::Constant(0.0), ParamKind::State).unwrap();
+    for (param, gradient) in weights.iter().zip(found) {
+        net.add_update(*param, gradient.unwrap()).unwrap();
+    }
+    let text = round_trip(&net);
+    for line in
+        ["graph step", "state f.weight.momentum 2 4", "output output mean_1", "update f.bias f.grad_2"]
+    {
+        assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+    }
+    assert!(text.contains("| leaky_relu 0.2"), "{text}");
+}
+
+#[test]
+fn blocks_expand_to_what_the_builder_wires() {
+    let text = "
+graph resnet   # two stages
+block basic(width, stride=1)
+  x: in
+  conv conv1 $width 3x3 stride $stride pad 1 nobias | relu
+  conv conv2 $width 3x3 pad 1 nobias | add(_, x) | relu
+end
+block bottleneck(width)
+  x: in | conv conv1 $width 1x1 | relu | conv conv2 ${width} 3 pad 1
+  | relu | conv conv3 4*$width 1x1 | add(_, x) | relu
+end
+image: input batch 16 8 8
+basic layer1.{0..1} 16 | bottleneck layer2.0 4
+mean [2,3] | linear fc 10";
+    let by_text = Graph::from_text(text).unwrap();
+    let by_builder = Graph::build("resnet", |g| {
+        let mut h = g.input("image", shape!["batch", 16, 8, 8]);
+        for i in 0..2 {
+            let c = |n: usize| conv(16, 3).padding(n).no_bias();
+            let y = h.conv(&format!("layer1.{i}.conv1"), c(1)).relu();
+            h = y.conv(&format!("layer1.{i}.conv2"), c(1)).add(&h).relu();
+        }
+        let y = h.conv("layer2.0.conv1", conv(4, 1)).relu();
+        let y = y.conv("layer2.0.conv2", conv(4, 3).padding(1)).relu();
+        y.conv("layer2.0.conv3", conv(16, 1)).add(&h).relu().mean(&[2, 3]).linear("fc", 10)
+    });
+    assert_eq!(by_text, by_builder.unwrap());
+    round_trip(&by_text);
+}
+
+#[test]
+fn plain_forms_name_everything() {
+    let text = "
+x: input batch 3; ids: input i64 batch
+param w 4 3 init uniform(0.2)
+param b 4 init zeros
+const table i32 2 = -1 7
+const odd 2 = nan 0x7fc00001
+y: linear(x, w, b)
+relu: y | sigmoid
+z: (relu) | mul(_, _)
+x | update b y   # refused below
+";
+    let error = Graph::from_text(text).unwrap_err();
+    assert!(error.to_string().starts_with("line 10, column 12: the graph is inconsistent"), "{error}");
+    let text = text.replace("x | update b y", "output a z; output c relu; sum(y) [0] | update b");
+    let net = Graph::from_text(&text).unwrap();
+    assert_eq!(net.outputs().len(), 2);
+    assert_eq!(net.updates().len(), 1);
+    round_trip(&net);
+}
+
+#[test]
+fn errors_point_and_suggest() {
+    let cases = [
+        ("x: input batch 4\nlinaer f 3", "line 2, column 1", "`linear`"),
+        ("x: input batch 4\nlinear f 3 | rleu", "line 2, column 14", "`relu`"),
+        ("x: input batch 4\nlinear f", "line 2, column 1", "`outputs` of `linear` is missing"),
+        ("x: input batch 4\nlinear f 3 int zeros", "line 2, column 12", "`init`"),
+        ("x: input batch 4\nlinear f 3 init kaiming_unifrom", "line 2, column 17", "`kaiming_uniform`"),
+        ("x: input batch 4 | add(_,  xx)", "line 1, column 28", "`x`"),
+        ("x: input batch 3 8 8\nconv c 4 9x9", "line 2, column 1", "input 8 + padding 0 = 8"),
+        ("x: input batch 3 8 8\nconv c 4 3x3 pads 1", "line 2, column 14", "`pad`"),
+        ("x: input batch 3 8 8\nconv c 4 3x3 pad 1x", "line 2, column 18", "height x width"),
+        ("relu", "line 1, column 1", "begin with an input"),
+        ("x: input batch-", "line 1, column 10", "is no dimension"),
+        ("x: input 4 | | relu", "line 1, column 14", "missing next to `|`"),
+        ("x: input 4\nx: relu", "line 2, column 4", "`x` is used twice"),
+        ("block b(w)\n  linear f $v\nend\nx: input 4\nb p 3", "line 2, column 12", "did you mean `$w`?"),
+        ("block b(w)\n  b p $w\nend\nx: input 4\nb p 3", "line 2, column 5", "does `b` use itself?"),
+        ("block b(w)\n  relu\nx: input 4", "line 1, column 1", "no `end`"),
+        ("x: input 4 4\nconst c 3 = 1 2", "line 2, column 7", "3 elements, found 2"),
+        ("x: input 4\nlinear f{3..1} 2", "line 2, column 8", "layer{1..3}"),
+        ("param w 99999999999", "line 1, column 9", "expected a number"),
+        ("param w 4294967295 4294967295", "line 1, column 7", "4294967295"),
+    ];
+    for (text, place, part) in cases {
+        match Graph::from_text(text) {
+            Err(error @ Error::Text { .. }) => {
+                let message = error.to_string();
+                assert!(message.starts_with(place) && message.contains(part), "{text}\n→ {message}");
+            }
+            other => panic!("{text}\n→ {other:?}"),
+        }
+    }
+}
