@@ -29,6 +29,8 @@ impl Session {
         bindings: &Bindings,
         options: &CompileOptions,
     ) -> Result<Self> {
+        // Sizes that don't fit are refused here, with the node's path.
+        graph.bind(bindings)?;
         let executable = backend.compile(graph, bindings, options)?;
         let shapes = graph.shapes(bindings)?;
         let input_types =

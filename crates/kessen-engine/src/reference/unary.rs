@@ -82,10 +82,10 @@ fn slope(kind: UnaryKind, alpha: f64, known: f64) -> f64 {
         UnaryKind::Silu => sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x))),
         UnaryKind::Softplus => sigmoid(x),
         UnaryKind::Elu => {
-            if y > 0.0 {
+            if x > 0.0 {
                 1.0
             } else {
-                y + alpha
+                alpha * x.exp()
             }
         }
         UnaryKind::Exp => y,

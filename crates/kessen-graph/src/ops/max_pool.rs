@@ -55,7 +55,7 @@ operator! {
 /// are ⌈(J + P − max(span − P′, S))/S⌉ + 1, which holds for named sizes too.
 ///
 /// # Errors
-/// A padding of more than half the window, or the formula's values where no window fits.
+/// A padding of more than half the window, an input that a dilated window can miss, or the formula's values where no window fits.
 pub fn pool_count(
     size: &Dim,
     kernel: usize,
@@ -75,6 +75,12 @@ pub fn pool_count(
              use at most {}",
             before.max(after),
             span / 2
+        )
+        .into());
+    }
+    if before > 0 && size.as_fixed().is_some_and(|n| n < dilation) {
+        return Err(format!(
+            "input {size} is smaller than dilation {dilation}, so that a window may miss it; use a smaller dilation"
         )
         .into());
     }
