@@ -70,6 +70,7 @@ pub struct Diagram {
     /// What flows along each link.
     labels: Vec<String>,
     frames: Vec<(String, Vec<usize>)>,
+    /// Zero for as many as fit a slide.
     columns: usize,
 }
 
@@ -104,6 +105,11 @@ impl Diagram {
         Diagram { columns: columns.max(1), ..self }
     }
 
+    /// Breaks a long drawing into as many columns as bring it nearest to a slide's shape.
+    pub fn fit(self) -> Diagram {
+        Diagram { columns: 0, ..self }
+    }
+
     /// Number of boxes.
     pub fn len(&self) -> usize {
         self.blocks.len()
@@ -118,7 +124,11 @@ impl Diagram {
     pub fn picture(&self) -> Picture {
         let sizes: Vec<(f64, f64)> = self.blocks.iter().map(Block::size).collect();
         let placed = place::place(&sizes, &self.links);
-        draw::draw(self, &placed, &pages::pages(self, &placed))
+        let pages = match self.columns {
+            0 => pages::fit(self, &placed),
+            columns => pages::pages(self, &placed, columns),
+        };
+        draw::draw(self, &placed, &pages)
     }
 }
 

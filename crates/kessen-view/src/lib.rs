@@ -33,6 +33,7 @@ mod report;
 mod scale;
 mod spread;
 mod style;
+mod wiring;
 
 pub use approximation::{Approximation, Snapshot, Unit, WidthError, error_by_width};
 pub use chart::{
@@ -43,3 +44,4 @@ pub use error::{Error, Result};
 pub use image::Image;
 pub use picture::Picture;
 pub use report::{Report, Section, Table, learning_curve};
+pub use wiring::{Drawing, draw};

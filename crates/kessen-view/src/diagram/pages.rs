@@ -25,7 +25,7 @@ pub(super) struct Page {
 }
 
 /// The columns: about equally high, cut where all links that pass come from one box of the layer above.
-pub(super) fn pages(diagram: &Diagram, placed: &Placed) -> Vec<Page> {
+pub(super) fn pages(diagram: &Diagram, placed: &Placed, columns: usize) -> Vec<Page> {
     let Some(last) = placed.bands.len().checked_sub(1) else { return vec![] };
     let passable = |cut: usize| {
         let above = |block: usize| placed.layer[block] < cut;
@@ -39,8 +39,8 @@ pub(super) fn pages(diagram: &Diagram, placed: &Placed) -> Vec<Page> {
     };
     let cuts: Vec<usize> = (1..=last).filter(|&cut| passable(cut) && !framed(cut)).collect();
     let mut starts = vec![0];
-    for k in 1..diagram.columns {
-        let wanted = placed.bands[last].1 * k as f64 / diagram.columns as f64;
+    for k in 1..columns {
+        let wanted = placed.bands[last].1 * k as f64 / columns as f64;
         let distance = |cut: usize| (placed.bands[cut].0 - wanted).abs();
         starts.extend(cuts.iter().copied().min_by(|&a, &b| distance(a).total_cmp(&distance(b))));
     }
@@ -54,6 +54,19 @@ pub(super) fn pages(diagram: &Diagram, placed: &Placed) -> Vec<Page> {
         pages.push(page);
     }
     pages
+}
+
+/// As many columns as bring the drawing nearest to a slide's shape; one where it is not high.
+pub(super) fn fit(diagram: &Diagram, placed: &Placed) -> Vec<Page> {
+    const SLIDE: f64 = 16.0 / 9.0;
+    const LOW: f64 = 1000.0;
+    let off = |pages: &[Page]| {
+        let height = pages.iter().map(|p| p.bottom - p.top).fold(1.0, f64::max);
+        let width = pages.last().map_or(1.0, |p| p.left + p.width);
+        if pages.len() < 2 && height <= LOW { 0.0 } else { (width / height / SLIDE).ln().abs() }
+    };
+    let tries = (1..=8).map(|columns| pages(diagram, placed, columns));
+    tries.min_by(|a, b| off(a).total_cmp(&off(b))).unwrap_or_default()
 }
 
 fn page(diagram: &Diagram, placed: &Placed, layers: Range<usize>, left: f64) -> Page {

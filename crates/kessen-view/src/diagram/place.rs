@@ -113,28 +113,34 @@ fn columns(order: &Layers, sizes: &[(f64, f64)], links: &[(usize, usize)]) -> Ve
     x
 }
 
-/// Puts all bends of a link into one column where there is room for it.
+/// Puts every chain (boxes and bends that only follow one another) into one column where there is room for it.
 fn straighten(order: &Layers, gaps: &[Vec<f64>], x: &mut [f64]) {
+    let (above, below) = order.neighbours();
     let mut place = vec![0; x.len()];
     for layer in &order.layers {
         for (k, &v) in layer.iter().enumerate() {
             place[v] = k;
         }
     }
-    for path in &order.paths {
-        let bends = &path[1..path.len() - 1];
+    let next = |v: usize| match below[v][..] {
+        [only] if above[only].len() == 1 => Some(only),
+        _ => None,
+    };
+    let starts = |v: &usize| !matches!(above[*v][..], [only] if next(only).is_some());
+    for start in (0..x.len()).filter(starts) {
+        let chain: Vec<usize> = std::iter::successors(Some(start), |&v| next(v)).collect();
         let fits = |at: f64, x: &[f64]| {
-            bends.iter().all(|&v| {
-                let (layer, gaps, k) =
-                    (&order.layers[order.vertices[v].layer], &gaps[order.vertices[v].layer], place[v]);
-                let left = k == 0 || at - x[layer[k - 1]] >= gaps[k - 1] - 1e-6;
-                left && (k + 1 == layer.len() || x[layer[k + 1]] - at >= gaps[k] - 1e-6)
+            chain.iter().all(|&v| {
+                let layer = order.vertices[v].layer;
+                let (row, gaps, k) = (&order.layers[layer], &gaps[layer], place[v]);
+                let left = k == 0 || at - x[row[k - 1]] >= gaps[k - 1] - 1e-6;
+                left && (k + 1 == row.len() || x[row[k + 1]] - at >= gaps[k] - 1e-6)
             })
         };
-        let largest = bends.iter().map(|&v| x[v]).fold(f64::NEG_INFINITY, f64::max);
-        let smallest = bends.iter().map(|&v| x[v]).fold(f64::INFINITY, f64::min);
-        if let Some(at) = [largest, smallest].into_iter().find(|&at| fits(at, x)) {
-            bends.iter().for_each(|&v| x[v] = at);
+        let far = |at: f64, x: &[f64]| chain.iter().map(|&v| (x[v] - at).abs()).sum::<f64>();
+        let fitting = chain.iter().map(|&v| x[v]).filter(|&at| fits(at, x));
+        if let Some(at) = fitting.min_by(|&a, &b| far(a, x).total_cmp(&far(b, x))) {
+            chain.iter().for_each(|&v| x[v] = at);
         }
     }
 }
