@@ -6,7 +6,6 @@
 mod backend;
 mod cpu;
 mod error;
-mod passes;
 mod reference;
 mod session;
 

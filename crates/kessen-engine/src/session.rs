@@ -1,6 +1,6 @@
 //! A compiled graph with names.
 
-use kessen_graph::{Bindings, Graph, ParamKind};
+use kessen_graph::{Bindings, Graph, ParamId, ParamKind};
 use kessen_tensor::{DType, Tensor};
 
 use crate::{Backend, Clock, CompileOptions, Data, Error, Executable, Outcome, Result};
@@ -71,6 +71,14 @@ impl Session {
         let id =
             id.ok_or_else(|| Error::Unknown { kind: "parameter", name: path.to_owned(), known: known() })?;
         self.executable.write_param(id, value)
+    }
+
+    /// Reads one parameter in PyTorch's layout.
+    ///
+    /// # Errors
+    /// None in a plan that is consistent.
+    pub fn read_param(&self, param: ParamId) -> Result<Tensor> {
+        self.executable.read_param(param)
     }
 
     /// Every parameter of the given kinds with its path, in PyTorch's layout.

@@ -118,6 +118,14 @@ impl Value {
         }
     }
 
+    /// Rounds real numbers to single precision: what parameters are kept in between runs, as files keep them, so that
+    /// a run that goes on from a file equals one that was never interrupted.
+    pub fn round_to_f32(&mut self) {
+        if let Self::Real(a) = self {
+            a.data.iter_mut().for_each(|v| *v = f64::from(*v as f32));
+        }
+    }
+
     /// Whether no element is infinite or NaN.
     pub fn is_finite(&self) -> bool {
         match self {

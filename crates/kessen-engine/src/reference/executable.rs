@@ -100,7 +100,8 @@ impl Executable for ReferenceExecutable {
             .iter()
             .map(|(p, v)| (self.graph.param(*p).value.index(), self.values[v.index()].clone()))
             .collect();
-        for (param, value) in updates {
+        for (param, mut value) in updates {
+            value.round_to_f32();
             self.values[param] = value;
         }
         Ok(Outcome::Done)

@@ -17,7 +17,6 @@ mod grad_weight;
 mod pass;
 mod plain;
 mod weights;
-pub mod winograd;
 
 use depthwise::depthwise;
 pub use desc::{ConvDesc, Layout};

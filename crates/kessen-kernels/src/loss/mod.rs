@@ -4,9 +4,7 @@
 mod cross_entropy;
 mod pointwise;
 
-/// The classes of the places, `[N, inner]`.
-pub use crate::Indices as Classes;
-pub use cross_entropy::CrossEntropy;
+pub use cross_entropy::{Classes, CrossEntropy};
 pub use pointwise::{Pointwise, pointwise, pointwise_scratch};
 
 /// How the elements' losses are made one number.

@@ -1,0 +1,177 @@
+//! A model that answers: a graph for inference, its parameters, and plans by shape.
+
+use std::sync::Arc;
+
+use kessen_data::{Dataset, Loader};
+use kessen_engine::{Backend, Clock, CompileOptions, Session};
+use kessen_graph::{Bindings, Graph};
+use kessen_tensor::{DType, Tensor};
+
+use crate::feed::{Feed, targets, unify};
+use crate::metrics::Metrics;
+use crate::step::{LOSS, PREDICTION, with_loss};
+use crate::{Error, Evaluation, Loss, Result};
+
+/// How many plans are kept.
+const PLANS: usize = 4;
+
+/// A model with its parameters on a backend. Plans are made for the shapes that come and kept for the next time.
+pub struct Predictor {
+    backend: Arc<dyn Backend>,
+    graph: Graph,
+    params: Vec<(String, Tensor)>,
+    plans: Plans,
+    /// The plans with a loss, and what they were made for.
+    measuring: Option<(Graph, DType, Loss, Plans)>,
+}
+
+type Plans = Vec<(Bindings, Session)>;
+
+impl std::fmt::Debug for Predictor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Predictor({})", self.graph.name())
+    }
+}
+
+impl Predictor {
+    /// A model (as it is wired; see [`Graph::for_inference`]) with its weights and buffers by path.
+    ///
+    /// # Errors
+    /// [`Error::Formats`] with all parameters that are missing, unexpected or of another shape.
+    pub fn new(backend: Arc<dyn Backend>, model: &Graph, params: &[(String, Tensor)]) -> Result<Self> {
+        use kessen_graph::ParamKind::{Buffer, Weight};
+        let params = kessen_formats::match_params(model, &[Weight, Buffer], params)?;
+        Ok(Self { backend, graph: model.for_inference()?, params, plans: Vec::new(), measuring: None })
+    }
+
+    /// The wiring for inference.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The parameters by path.
+    pub fn params(&self) -> &[(String, Tensor)] {
+        &self.params
+    }
+
+    /// Other values for the same parameters.
+    ///
+    /// # Errors
+    /// As [`Predictor::new`].
+    pub fn set_params(&mut self, params: Vec<(String, Tensor)>) -> Result<()> {
+        for (_, session) in &mut self.plans {
+            write_params(session, &params)?;
+        }
+        if let Some((_, _, _, plans)) = &mut self.measuring {
+            for (_, session) in plans {
+                write_params(session, &params)?;
+            }
+        }
+        self.params = params;
+        Ok(())
+    }
+
+    /// The outputs by name for inputs by name, as f32.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] where an input is missing, unknown or of another shape.
+    pub fn predict(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>> {
+        let mut bindings = Bindings::default();
+        for &id in self.graph.inputs() {
+            let value = self.graph.value(id);
+            let what = || format!("input `{}`", value.name);
+            let Some((_, tensor)) = inputs.iter().find(|(name, _)| *name == value.name) else {
+                return Err(Error::mismatch(what(), "nothing", format!("{}", value.ty)));
+            };
+            if !unify(&value.ty.shape, tensor.shape(), &mut bindings) {
+                let found = format!("{} of shape {:?}", tensor.dtype(), tensor.shape());
+                return Err(Error::mismatch(what(), found, value.ty.to_string()));
+            }
+        }
+        let session = plan(&*self.backend, &self.graph, &self.params, &mut self.plans, &bindings)?;
+        Ok(session.run(inputs, Clock::default())?)
+    }
+
+    /// The figures under `loss` on a data set, in batches of at most `batch` samples.
+    ///
+    /// # Errors
+    /// Data that don't fit the model; samples that can't be read.
+    pub fn evaluate(&mut self, loss: &Loss, set: &Dataset, batch: usize) -> Result<Evaluation> {
+        let dtype = target_dtype(set)?;
+        if self.measuring.as_ref().is_none_or(|(_, d, l, _)| (*d, l) != (dtype, loss)) {
+            let (graph, _, _) = with_loss(&self.graph, loss, dtype)?;
+            self.measuring = Some((graph, dtype, loss.clone(), Vec::new()));
+        }
+        let Some((graph, _, _, plans)) = &mut self.measuring else {
+            return Err(Error::mismatch("the model", "no plan", "the one just made"));
+        };
+        let mut loader = Loader::new(set, batch.min(set.len()).max(1))?;
+        let mut samples = loader.batch()?;
+        let prediction_type = graph.ty(graph.outputs()[PREDICTION].1).clone();
+        let class_dim = loss.class_dim(&prediction_type);
+        let mut metrics: Option<Metrics> = None;
+        for step in 0..loader.steps_per_epoch() {
+            loader.fill(0, step, &mut samples)?;
+            let feed = Feed::new(graph, set.fields(), samples.len())?;
+            let session = plan(&*self.backend, graph, &self.params, plans, &feed.bindings)?;
+            let executable = session.executable();
+            feed.write(executable, &samples)?;
+            executable.run(Clock::default())?;
+            let shape = executable.output_shape(PREDICTION);
+            let preprocess = set.preprocess();
+            let metrics =
+                metrics.get_or_insert_with(|| Metrics::new(loss, class_dim, shape, preprocess, true));
+            let value = executable.output(LOSS).at(0);
+            metrics.add(samples.len(), value, executable.output(PREDICTION), targets(&samples, dtype)?);
+        }
+        metrics
+            .map(|m| m.evaluation())
+            .ok_or_else(|| Error::mismatch("the data set", "no sample", "one or more"))
+    }
+}
+
+/// Element type of a data set's targets.
+pub(crate) fn target_dtype(set: &Dataset) -> Result<DType> {
+    let field = set.fields().iter().find(|f| f.name == "target");
+    field.map(|f| f.dtype).ok_or_else(|| {
+        let names: Vec<&str> = set.fields().iter().map(|f| f.name.as_str()).collect();
+        Error::mismatch("the data set", format!("the fields {names:?}"), "one named `target`")
+    })
+}
+
+/// The plan for `bindings`, made with the parameters where there is none yet.
+fn plan<'p>(
+    backend: &dyn Backend,
+    graph: &Graph,
+    params: &[(String, Tensor)],
+    plans: &'p mut Plans,
+    bindings: &Bindings,
+) -> Result<&'p mut Session> {
+    let at = match plans.iter().position(|(b, _)| b == bindings) {
+        Some(at) => at,
+        None => {
+            let mut session = Session::new(backend, graph, bindings, &CompileOptions::inference())?;
+            write_params(&mut session, params)?;
+            if plans.len() == PLANS {
+                plans.remove(0);
+            }
+            plans.push((bindings.clone(), session));
+            plans.len() - 1
+        }
+    };
+    Ok(&mut plans[at].1)
+}
+
+/// Writes the parameters that the session's graph has.
+pub(crate) fn write_params(session: &mut Session, params: &[(String, Tensor)]) -> Result<()> {
+    let ids: std::collections::HashMap<String, kessen_graph::ParamId> = {
+        let graph = session.graph();
+        graph.param_ids().map(|id| (graph.param(id).path.clone(), id)).collect()
+    };
+    for (path, value) in params {
+        if let Some(&id) = ids.get(path) {
+            session.executable().write_param(id, value)?;
+        }
+    }
+    Ok(())
+}

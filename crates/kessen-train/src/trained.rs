@@ -1,0 +1,49 @@
+//! What a training leaves: a model that answers, and how it came about.
+
+use kessen_data::{Dataset, Preprocess};
+use kessen_graph::Graph;
+use kessen_tensor::Tensor;
+
+use crate::{Config, Evaluation, History, Predictor, Result};
+
+/// A trained model with its history.
+#[derive(Debug)]
+pub struct Trained {
+    /// The model, ready to answer.
+    pub predictor: Predictor,
+    /// The wiring that was trained.
+    pub model: Graph,
+    /// How raw inputs come before the model.
+    pub preprocess: Preprocess,
+    /// What happened.
+    pub history: History,
+    /// Figures on the test part, where there is one and the run was not interrupted.
+    pub test: Option<Evaluation>,
+    /// Whether the run was interrupted; it can be resumed.
+    pub interrupted: bool,
+    /// The settings of the run.
+    pub config: Config,
+}
+
+impl Trained {
+    /// The figures on a data set, under the loss of the training.
+    ///
+    /// # Errors
+    /// Data that don't fit the model; samples that can't be read.
+    pub fn evaluate(&mut self, set: &Dataset) -> Result<Evaluation> {
+        self.predictor.evaluate(&self.config.step.loss, set, self.config.batch)
+    }
+
+    /// The outputs by name for inputs by name, as the network sees them (after preprocessing).
+    ///
+    /// # Errors
+    /// An input that is missing, unknown or of another shape.
+    pub fn predict(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>> {
+        self.predictor.predict(inputs)
+    }
+
+    /// Weights and buffers by path.
+    pub fn params(&self) -> &[(String, Tensor)] {
+        self.predictor.params()
+    }
+}
