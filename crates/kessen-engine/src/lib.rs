@@ -6,6 +6,7 @@
 mod backend;
 mod cpu;
 mod error;
+mod passes;
 mod reference;
 mod session;
 

@@ -4,6 +4,7 @@
 //! cargo bench -p kessen-kernels --bench peak [-- FILTER]
 //! ```
 
+use kessen_kernels::conv::winograd::{self, Order};
 use kessen_kernels::conv::{self, ConvDesc};
 use kessen_kernels::epilogue::Epilogue;
 use kessen_kernels::gemm::{Gemm, Linear};
@@ -152,6 +153,29 @@ impl Bench {
         self.report(&format!("{shape} dw"), flops, || {
             conv::grad_weight(&d, &x, &dy, false, &mut dw, &mut scratch)
         });
+        if !winograd::applies(&d) {
+            return;
+        }
+        for order in [Order::Two, Order::Four] {
+            let len = winograd::forward_scratch(&d, order)
+                .max(winograd::grad_input_scratch(&d, order))
+                .max(winograd::grad_weight_scratch(&d, order));
+            let mut scratch = vec![0.0; len];
+            let mut u = vec![0.0; winograd::prepared_len(&d, order)];
+            winograd::prepare_weight(&d, order, &w, &mut u);
+            self.report(&format!("{shape} {order:?} prepared"), flops, || {
+                winograd::forward_prepared(&d, order, &x, &u, &epilogue, &mut y, &mut scratch)
+            });
+            self.report(&format!("{shape} {order:?} forward"), flops, || {
+                winograd::forward(&d, order, &x, &w, &epilogue, &mut y, &mut scratch)
+            });
+            self.report(&format!("{shape} {order:?} dx"), flops, || {
+                winograd::grad_input(&d, order, &dy, &w, &epilogue, &mut dx, &mut scratch)
+            });
+            self.report(&format!("{shape} {order:?} dw"), flops, || {
+                winograd::grad_weight(&d, order, &x, &dy, false, &mut dw, &mut scratch)
+            });
+        }
     }
 }
 

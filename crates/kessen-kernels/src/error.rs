@@ -55,4 +55,14 @@ pub enum Error {
         /// What is wrong with it, and what to do.
         reason: String,
     },
+    /// An index into a table that has no such row.
+    #[error("the index at place {place} is {found}, but the table has {rows} rows, 0 to {}", .rows.saturating_sub(1))]
+    Row {
+        /// Place among the indices.
+        place: usize,
+        /// The value found.
+        found: String,
+        /// Number of rows.
+        rows: usize,
+    },
 }

@@ -6,17 +6,21 @@
 //! number of threads.
 
 pub mod conv;
+pub mod copy;
 pub mod dropout;
 pub mod elementwise;
+pub mod embedding;
 pub mod epilogue;
 mod error;
 pub mod gemm;
+mod indices;
 pub mod isa;
 pub mod layout;
 pub mod loss;
 mod math;
 mod micro;
 pub mod norm;
+pub mod optim;
 pub mod pool;
 pub mod reduce;
 mod simd;
@@ -26,4 +30,5 @@ mod testing;
 pub mod threads;
 
 pub use error::Error;
+pub use indices::Indices;
 pub use micro::PANEL;

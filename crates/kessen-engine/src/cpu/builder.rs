@@ -57,6 +57,7 @@ impl<'g> PlanBuilder<'g> {
     /// A builder that knows the graph's inputs, constants and parameters.
     pub fn new(
         graph: &'g Graph,
+        live: &[bool],
         bindings: &Bindings,
         options: &CompileOptions,
         layouts: Vec<ParamLayout>,
@@ -72,7 +73,7 @@ impl<'g> PlanBuilder<'g> {
             params: Vec::new(),
             constants: Vec::new(),
             located: vec![[None; 3]; graph.values().len()],
-            pending: uses(graph),
+            pending: uses(graph, live),
             holds: HashMap::new(),
             statics: static_values(graph, options.mode),
             update_of: graph.updates().iter().map(|&(p, v)| (v, p)).collect(),
@@ -142,6 +143,11 @@ impl<'g> PlanBuilder<'g> {
     /// Whether a value lies in that layout already.
     pub fn lies(&self, v: ValueId, layout: Layout) -> bool {
         self.located[v.index()][layout as usize].is_some()
+    }
+
+    /// Whether a node that is still to be lowered, an output or an update reads a value.
+    pub fn is_needed(&self, v: ValueId) -> bool {
+        self.pending[v.index()] > 0
     }
 
     /// Whether several nodes may become one step.
@@ -248,24 +254,26 @@ impl<'g> PlanBuilder<'g> {
         buf
     }
 
-    /// A buffer for a result in that layout: the parameter's own, where the result is its next value and nothing
-    /// reads the present one any more.
+    /// A buffer for a result in that layout.
     pub fn result(&mut self, v: ValueId, layout: Layout) -> Buf {
-        if self.guard_passed
-            && let Some(&id) = self.update_of.get(&v)
-            && self.params[id.index()].layout == self.kernel_layout(v)
-            && (layout == Layout::Kernel) == self.has_kernel_layout(v)
-            && self.is_free(self.params[id.index()].buf)
-        {
-            let buf = self.params[id.index()].buf;
-            self.forget(buf);
-            self.bind(v, layout, buf);
-            return buf;
-        }
         let keep = if self.in_prologue { Keep::Plan } else { Keep::Step };
         let buf = self.buffer(kind_of(self.graph.ty(v).dtype), self.len_in(v, layout), keep);
         self.bind(v, layout, buf);
         buf
+    }
+
+    /// The buffer of the parameter whose next value `v` is, for a step that can work in place: where nothing reads
+    /// the present value any more and the run is known to be good.
+    pub fn result_over_param(&mut self, v: ValueId, layout: Layout) -> Option<Buf> {
+        let id = *self.update_of.get(&v)?;
+        let PlannedParam { buf, layout: own } = self.params[id.index()];
+        let alike = own == self.kernel_layout(v) && (layout == Layout::Kernel) == self.has_kernel_layout(v);
+        if !(self.guard_passed && alike && self.is_free(buf)) {
+            return None;
+        }
+        self.forget(buf);
+        self.bind(v, layout, buf);
+        Some(buf)
     }
 
     /// Whether no node that is still to be lowered reads what lies in `buf`.
@@ -363,10 +371,14 @@ impl<'g> PlanBuilder<'g> {
     }
 }
 
-/// How often each value is read by nodes, outputs, updates, and kernels that read more than the operands.
-fn uses(graph: &Graph) -> Vec<usize> {
-    let mut uses = graph.use_counts();
-    graph.nodes().iter().filter_map(|n| companion(graph, n)).for_each(|v| uses[v.index()] += 1);
+/// How often each value is read by live nodes, outputs, updates, and kernels that read more than the operands.
+fn uses(graph: &Graph, live: &[bool]) -> Vec<usize> {
+    let mut uses = vec![0; graph.values().len()];
+    let nodes = graph.nodes().iter().zip(live).filter(|(_, live)| **live);
+    let by_nodes = nodes.flat_map(|(n, _)| n.inputs.iter().copied().chain(companion(graph, n)));
+    let by_outputs = graph.outputs().iter().map(|(_, v)| *v);
+    let by_updates = graph.updates().iter().map(|(_, v)| *v);
+    by_nodes.chain(by_outputs).chain(by_updates).for_each(|v| uses[v.index()] += 1);
     uses
 }
 

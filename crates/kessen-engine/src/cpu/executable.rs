@@ -141,7 +141,7 @@ impl Executable for CpuExecutable {
             return Err(self.mismatch("parameter", &declared.path, expected, found));
         }
         let value = value.cast(DType::F32)?;
-        let planned = self.plan.param(param).clone();
+        let planned = *self.plan.param(param);
         planned.layout.pack(value.as_slice()?, self.memory.f32_mut(planned.buf));
         self.stale = true;
         Ok(())

@@ -1,8 +1,9 @@
 //! Which nodes become one step.
 //!
-//! Two rules cover what networks need. A product (convolution, linear layer) takes the addition of a value of its
-//! result's shape and then the activation that follow it, where nothing else reads what lies between. Element-wise
-//! operators of one shape become one program: a producer joins its consumers where all of them are in one group.
+//! Three rules cover what networks need. A product (convolution, linear layer) or a batch normalisation takes the
+//! addition of a value of its result's shape and then the activation that follow it, where nothing else reads what
+//! lies between. The gradient of a batch normalisation takes the ReLU's gradient before it. Element-wise operators of
+//! one shape become one program: a producer joins its consumers where all of them are in one group.
 
 use kessen_graph::ops::binary::BinaryKind;
 use kessen_graph::ops::unary::UnaryKind;
@@ -13,46 +14,55 @@ const MAX_GROUP: usize = 16;
 /// Most operands of an element-wise group.
 const MAX_OPERANDS: usize = 12;
 
-/// Nodes that are computed together, in graph order; the group is lowered in the place of its last node.
-pub(crate) type Group = Vec<NodeId>;
+/// Nodes that are computed together, in graph order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Group {
+    pub nodes: Vec<NodeId>,
+    /// The node in whose place the group is computed: the last, unless the results of the first are wanted sooner.
+    at: NodeId,
+}
 
-/// Splits the graph's nodes into groups, ordered by their last node.
-pub(crate) fn groups(graph: &Graph, fuse: bool) -> Vec<Group> {
-    let users = users(graph);
-    let mut group_of: Vec<Option<usize>> = vec![None; graph.nodes().len()];
-    let mut groups: Vec<Group> = Vec::new();
+/// Splits the graph's live nodes into groups, in the order in which they are computed.
+pub(crate) fn groups(graph: &Graph, live: &[bool], fuse: bool) -> Vec<Group> {
+    let users = users(graph, live);
+    let mut grouping =
+        Grouping { graph, users, group_of: vec![None; graph.nodes().len()], groups: Vec::new() };
+    let ids = || graph.node_ids().filter(|id| live[id.index()]);
     if fuse {
-        for id in graph.node_ids() {
-            if takes_epilogue(&graph.node(id).op) && group_of[id.index()].is_none() {
-                let group = epilogue(graph, &users, &group_of, id);
-                if group.len() > 1 {
-                    group.iter().for_each(|n| group_of[n.index()] = Some(groups.len()));
-                    groups.push(group);
-                }
+        for id in ids() {
+            match &graph.node(id).op {
+                op if takes_epilogue(op) => grouping.take_epilogue(id),
+                Op::BatchNormGrad(_) => grouping.take_relu_gradient(id),
+                _ => {}
             }
         }
     }
-    for id in graph.node_ids().rev() {
-        if group_of[id.index()].is_some() {
-            continue;
+    for id in ids().rev() {
+        if grouping.group_of[id.index()].is_none() {
+            match if fuse { grouping.joins(id) } else { None } {
+                Some(at) => grouping.join(at, id),
+                None => grouping.open(vec![id], id),
+            }
         }
-        let joined = if fuse { joins(graph, &users, &group_of, &groups, id) } else { None };
-        let at = joined.unwrap_or(groups.len());
-        match joined {
-            Some(at) => groups[at].push(id),
-            None => groups.push(vec![id]),
-        }
-        group_of[id.index()] = Some(at);
     }
-    groups.iter_mut().for_each(|g| g.sort_unstable());
-    groups.sort_unstable_by_key(|g| g.last().copied());
+    let mut groups = grouping.groups;
+    groups.iter_mut().for_each(|g| g.nodes.sort_unstable());
+    groups.sort_by_key(|g| g.at);
     groups
 }
 
-/// For each value the nodes that read it; `None` stands for an output or an update.
-fn users(graph: &Graph) -> Vec<Vec<Option<NodeId>>> {
+/// Groups while they are formed.
+struct Grouping<'g> {
+    graph: &'g Graph,
+    users: Vec<Vec<Option<NodeId>>>,
+    group_of: Vec<Option<usize>>,
+    groups: Vec<Group>,
+}
+
+/// For each value the live nodes that read it; `None` stands for an output or an update.
+fn users(graph: &Graph, live: &[bool]) -> Vec<Vec<Option<NodeId>>> {
     let mut users = vec![Vec::new(); graph.values().len()];
-    for id in graph.node_ids() {
+    for id in graph.node_ids().filter(|id| live[id.index()]) {
         graph.node(id).inputs.iter().for_each(|v| users[v.index()].push(Some(id)));
     }
     graph.outputs().iter().for_each(|(_, v)| users[v.index()].push(None));
@@ -61,39 +71,16 @@ fn users(graph: &Graph) -> Vec<Vec<Option<NodeId>>> {
 }
 
 fn takes_epilogue(op: &Op) -> bool {
-    matches!(op, Op::Conv(_) | Op::Linear(_))
+    matches!(op, Op::Conv(_) | Op::Linear(_) | Op::BatchNormTrain(_))
 }
 
-/// Whether a product's epilogue can apply the function.
-pub(crate) fn epilogue_activation(op: &Op) -> bool {
-    matches!(op, Op::Unary(u) if matches!(u.kind, UnaryKind::Relu | UnaryKind::LeakyRelu))
-}
-
-/// The product `id` with the addition and activation that follow it alone.
-fn epilogue(graph: &Graph, users: &[Vec<Option<NodeId>>], group_of: &[Option<usize>], id: NodeId) -> Group {
-    let mut group = vec![id];
-    let mut value = graph.node(id).outputs[0];
-    let mut may_add = true;
-    while let [Some(next)] = users[value.index()].as_slice() {
-        let node = graph.node(*next);
-        let residual = match &node.op {
-            Op::Binary(op) if op.kind == BinaryKind::Add && may_add => {
-                node.inputs.iter().find(|v| **v != value).is_some_and(|&v| graph.ty(v) == graph.ty(value))
-            }
-            _ => false,
-        };
-        let activation = epilogue_activation(&node.op);
-        if group_of[next.index()].is_some() || !(residual || activation) {
-            break;
-        }
-        group.push(*next);
-        value = node.outputs[0];
-        may_add = false;
-        if activation {
-            break;
-        }
+/// Whether the last stage of the kernel of `product` can apply the function.
+fn epilogue_activation(product: &Op, op: &Op) -> bool {
+    match op {
+        Op::Unary(u) if u.kind == UnaryKind::Relu => true,
+        Op::Unary(u) => u.kind == UnaryKind::LeakyRelu && !matches!(product, Op::BatchNormTrain(_)),
+        _ => false,
     }
-    group
 }
 
 /// Whether the operator works element by element with a program.
@@ -101,31 +88,93 @@ pub(crate) fn is_elementwise(op: &Op) -> bool {
     matches!(op, Op::Unary(_) | Op::UnaryGrad(_) | Op::Binary(_) | Op::Clamp(_) | Op::ClampGrad(_))
 }
 
-/// The element-wise group that all readers of the node's result belong to, if it can take one more.
-fn joins(
-    graph: &Graph,
-    users: &[Vec<Option<NodeId>>],
-    group_of: &[Option<usize>],
-    groups: &[Group],
-    id: NodeId,
-) -> Option<usize> {
-    let node = graph.node(id);
-    if !is_elementwise(&node.op) {
-        return None;
+impl Grouping<'_> {
+    fn open(&mut self, nodes: Vec<NodeId>, at: NodeId) {
+        nodes.iter().for_each(|n| self.group_of[n.index()] = Some(self.groups.len()));
+        self.groups.push(Group { nodes, at });
     }
-    let value = node.outputs[0];
-    let first = group_of[(*users[value.index()].first()?)?.index()]?;
-    let all_there =
-        users[value.index()].iter().all(|u| u.is_some_and(|n| group_of[n.index()] == Some(first)));
-    let group = &groups[first];
-    let elementwise = group.iter().all(|&n| is_elementwise(&graph.node(n).op));
-    let same_shape = group.iter().all(|&n| graph.ty(graph.node(n).outputs[0]).shape == graph.ty(value).shape);
-    if !(all_there && elementwise && same_shape && group.len() < MAX_GROUP) {
-        return None;
+
+    fn join(&mut self, group: usize, id: NodeId) {
+        self.groups[group].nodes.push(id);
+        self.group_of[id.index()] = Some(group);
     }
-    let mut with = group.clone();
-    with.push(id);
-    (operands(graph, &with).len() <= MAX_OPERANDS).then_some(first)
+
+    /// Groups the product `id` with the addition and activation that follow it alone.
+    fn take_epilogue(&mut self, id: NodeId) {
+        let graph = self.graph;
+        let mut nodes = vec![id];
+        let mut value = graph.node(id).outputs[0];
+        let mut may_add = true;
+        while let [Some(next)] = self.users[value.index()].as_slice() {
+            let node = graph.node(*next);
+            let residual = match &node.op {
+                Op::Binary(op) if op.kind == BinaryKind::Add && may_add => {
+                    let other = node.inputs.iter().find(|v| **v != value);
+                    other.is_some_and(|&v| graph.ty(v) == graph.ty(value))
+                }
+                _ => false,
+            };
+            let activation = epilogue_activation(&graph.node(id).op, &node.op);
+            if self.group_of[next.index()].is_some() || !(residual || activation) {
+                break;
+            }
+            nodes.push(*next);
+            value = node.outputs[0];
+            may_add = false;
+            if activation {
+                break;
+            }
+        }
+        let at = nodes[nodes.len() - 1];
+        // Statistics of a normalisation may be wanted before what follows it can be computed.
+        let waits = matches!(graph.node(id).op, Op::BatchNormTrain(_)) && self.is_read_before(id, at);
+        if nodes.len() > 1 && !waits {
+            self.open(nodes, at);
+        }
+    }
+
+    /// Whether a node before `at` reads a result of `id` other than the first.
+    fn is_read_before(&self, id: NodeId, at: NodeId) -> bool {
+        let others = &self.graph.node(id).outputs[1..];
+        others.iter().flat_map(|v| &self.users[v.index()]).flatten().any(|&user| user < at)
+    }
+
+    /// Groups the gradient of a batch normalisation with that of the ReLU behind the normalisation.
+    fn take_relu_gradient(&mut self, id: NodeId) {
+        let Some((relu, 0)) = self.graph.producer(self.graph.node(id).inputs[0]) else { return };
+        let is_relu = matches!(&self.graph.node(relu).op, Op::UnaryGrad(u) if u.kind == UnaryKind::Relu);
+        // All else that the normalisation's gradient reads is known before the ReLU's gradient.
+        let known = self.graph.node(id).inputs[1..]
+            .iter()
+            .all(|&v| self.graph.producer(v).is_none_or(|(producer, _)| producer < relu));
+        if is_relu && known && self.group_of[relu.index()].is_none() {
+            self.open(vec![relu, id], relu);
+        }
+    }
+
+    /// The element-wise group that all readers of the node's result belong to, if it can take one more.
+    fn joins(&self, id: NodeId) -> Option<usize> {
+        let graph = self.graph;
+        let node = graph.node(id);
+        if !is_elementwise(&node.op) {
+            return None;
+        }
+        let value = node.outputs[0];
+        let users = &self.users[value.index()];
+        let first = self.group_of[(*users.first()?)?.index()]?;
+        let all_there = users.iter().all(|u| u.is_some_and(|n| self.group_of[n.index()] == Some(first)));
+        let nodes = &self.groups[first].nodes;
+        let fits = |&n: &NodeId| {
+            let other = graph.node(n);
+            is_elementwise(&other.op) && graph.ty(other.outputs[0]).shape == graph.ty(value).shape
+        };
+        if !(all_there && nodes.iter().all(fits) && nodes.len() < MAX_GROUP) {
+            return None;
+        }
+        let mut with = nodes.clone();
+        with.push(id);
+        (operands(graph, &with).len() <= MAX_OPERANDS).then_some(first)
+    }
 }
 
 /// Values that a group reads from outside, each once, without constant scalars.

@@ -21,7 +21,7 @@ use self::executable::CpuExecutable;
 use self::memory::{Buf, BufInfo, Keep};
 use self::place::Life;
 use self::plan::{Plan, PlannedStep};
-use crate::{Backend, CompileOptions, Error, Executable, Result};
+use crate::{Backend, CompileOptions, Error, Executable, Mode, Result, passes};
 
 /// The fast backend.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +58,10 @@ impl Backend for Cpu {
         bindings: &Bindings,
         options: &CompileOptions,
     ) -> Result<Box<dyn Executable>> {
-        let graph = graph.clone();
+        let mut graph = graph.bind(bindings)?;
+        if options.mode == Mode::Inference && self.fuse {
+            graph = passes::fold_batch_norm(&graph)?;
+        }
         let (plan, constants) = plan(&graph, bindings, options, self.fuse)?;
         let needed = plan.placement.arena;
         if let Some(limit) = options.memory_limit
@@ -80,16 +83,18 @@ fn plan(
     fuse: bool,
 ) -> Result<(Plan, Constants)> {
     let layouts = param::choose_layouts(graph, options.mode);
-    let mut b = PlanBuilder::new(graph, bindings, options, layouts, fuse)?;
+    let live = passes::live_nodes(graph);
+    let mut b = PlanBuilder::new(graph, &live, bindings, options, layouts, fuse)?;
     let guarded = match &options.guard {
         Some(name) => graph.outputs().iter().find(|(n, _)| n == name).map(|(_, v)| *v),
         None => None,
     };
     let mut guard = None;
-    for group in fuse::groups(graph, fuse) {
+    for group in fuse::groups(graph, &live, fuse) {
         let first_step = b.steps.len();
-        b.begin(&group);
-        lower::lower(&mut b, &group)?;
+        let group = &group.nodes;
+        b.begin(group);
+        lower::lower(&mut b, group)?;
         let results: Vec<Buf> = group
             .iter()
             .flat_map(|&n| &graph.node(n).outputs)

@@ -6,10 +6,12 @@
 
 use kessen_graph::ops::binary::BinaryKind;
 use kessen_graph::ops::unary::UnaryKind;
-use kessen_graph::{Graph, Node, Op, Origin, ValueId};
+use kessen_graph::{Dim, Graph, Node, Op, Origin, ValueId};
+use kessen_kernels::conv::ConvDesc;
 use kessen_kernels::gemm::Linear;
 
 use super::fuse::is_optimizer_step;
+use super::lower::conv::{Geometry, forward_input};
 use crate::Mode;
 
 /// Layout of one parameter: PyTorch's, or a kernel's for the whole of training.
@@ -19,6 +21,8 @@ pub(crate) enum ParamLayout {
     Plain,
     /// As the matrix kernels read `[O, I]` weights.
     Linear(Linear),
+    /// As the convolution kernels read OIHW weights; sizes of the image are without meaning.
+    Conv(ConvDesc),
 }
 
 impl ParamLayout {
@@ -27,6 +31,7 @@ impl ParamLayout {
         match self {
             Self::Plain => shape.iter().product(),
             Self::Linear(linear) => linear.weight_len(),
+            Self::Conv(desc) => desc.weight_len(),
         }
     }
 
@@ -35,6 +40,7 @@ impl ParamLayout {
         match self {
             Self::Plain => packed.copy_from_slice(plain),
             Self::Linear(linear) => linear.pack_weight(plain, packed),
+            Self::Conv(desc) => desc.pack_weight(plain, packed),
         }
     }
 
@@ -43,6 +49,7 @@ impl ParamLayout {
         match self {
             Self::Plain => plain.copy_from_slice(packed),
             Self::Linear(linear) => linear.unpack_weight(packed, plain),
+            Self::Conv(desc) => desc.unpack_weight(packed, plain),
         }
     }
 }
@@ -150,6 +157,22 @@ impl<'g> Classes<'g> {
             Op::MatMul(op) if op.trans_a && !op.trans_b && self.graph.ty(y[0]).rank() == 2 => {
                 x.iter().for_each(|&v| self.refuse(v));
             }
+            Op::Conv(_) => {
+                self.refuse(x[0]);
+                self.want(x[1], conv_layout(self.graph, &node.op, x[0], x[1]));
+                x[2..].iter().chain(y).for_each(|&v| self.refuse(v));
+            }
+            Op::ConvGradInput(_) => {
+                let layout = forward_input(self.graph, x[1], y[0])
+                    .and_then(|image| conv_layout(self.graph, &node.op, image, x[1]));
+                self.refuse(x[0]);
+                self.want(x[1], layout);
+                self.refuse(y[0]);
+            }
+            Op::ConvGradWeight(_) => {
+                x.iter().for_each(|&v| self.refuse(v));
+                self.want(y[0], conv_layout(self.graph, &node.op, x[0], y[0]));
+            }
             _ => x.iter().chain(y).for_each(|&v| self.refuse(v)),
         }
     }
@@ -193,4 +216,10 @@ fn linear_layout(graph: &Graph, weight: ValueId) -> Option<ParamLayout> {
         }
         _ => None,
     }
+}
+
+/// The layout of the weight (or its gradient) `w` of the convolution of `image` with that operator's attributes.
+fn conv_layout(graph: &Graph, op: &Op, image: ValueId, w: ValueId) -> Option<ParamLayout> {
+    let shape: Option<Vec<usize>> = graph.ty(w).shape.iter().map(Dim::as_fixed).collect();
+    Some(Geometry::of(op)?.weight_layout(graph, image, &shape?))
 }

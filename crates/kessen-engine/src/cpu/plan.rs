@@ -43,7 +43,7 @@ pub(crate) struct PlannedStep {
 }
 
 /// Where a parameter lies and how.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct PlannedParam {
     pub buf: Buf,
     pub layout: ParamLayout,

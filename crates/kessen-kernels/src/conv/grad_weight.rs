@@ -136,21 +136,25 @@ pub fn grad_weight(
         unsafe { job.run(part) }
     });
     if cut.splits > 1 {
-        let parts = partial.len() / len;
-        let out = Address(dw.as_mut_ptr());
-        threads::parallel_chunks(len, 1 << 14, |range| {
-            // SAFETY: ranges are disjoint.
-            let dw = unsafe { std::slice::from_raw_parts_mut(out.get().add(range.start), range.len()) };
-            if !accumulate {
-                dw.fill(0.0);
-            }
-            for part in 0..parts {
-                let partial = &partial[part * len..][range.clone()];
-                dw.iter_mut().zip(partial).for_each(|(sum, v)| *sum += v);
-            }
-        });
+        add_partials(partial, accumulate, dw);
     }
     desc.clear_padding(dw);
+}
+
+/// Adds partial gradients, which follow each other, to `dw` (or stores their sum), always in the same order.
+pub(super) fn add_partials(partial: &[f32], accumulate: bool, dw: &mut [f32]) {
+    let len = dw.len();
+    let out = Address(dw.as_mut_ptr());
+    threads::parallel_chunks(len, 1 << 14, |range| {
+        // SAFETY: ranges are disjoint.
+        let dw = unsafe { std::slice::from_raw_parts_mut(out.get().add(range.start), range.len()) };
+        if !accumulate {
+            dw.fill(0.0);
+        }
+        for part in partial.chunks_exact(len) {
+            dw.iter_mut().zip(&part[range.clone()]).for_each(|(sum, v)| *sum += v);
+        }
+    });
 }
 
 /// What all tasks share.

@@ -17,6 +17,7 @@ mod grad_weight;
 mod pass;
 mod plain;
 mod weights;
+pub mod winograd;
 
 use depthwise::depthwise;
 pub use desc::{ConvDesc, Layout};

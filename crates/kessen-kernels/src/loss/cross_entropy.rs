@@ -6,47 +6,15 @@
 //! is 0 where all are.
 
 use super::Reduction;
-use crate::Error;
 use crate::isa::Isa;
 use crate::math;
 use crate::simd::{Float, LANES, Simd, kernel};
 use crate::softmax::{Shape, columns_max_sum, row_exp, row_exp_sum, row_max};
 use crate::threads::{Shared, parallel_for};
+use crate::{Error, Indices};
 
 /// Elements of one task.
 const GRAIN: usize = 8 * 1024;
-
-/// The classes of the places, `[N, inner]`.
-#[derive(Clone, Copy, Debug)]
-pub enum Classes<'a> {
-    /// As integers.
-    I64(&'a [i64]),
-    /// As whole numbers in floats.
-    F32(&'a [f32]),
-}
-
-impl Classes<'_> {
-    /// Number of places.
-    pub fn len(&self) -> usize {
-        match self {
-            Classes::I64(t) => t.len(),
-            Classes::F32(t) => t.len(),
-        }
-    }
-
-    /// Whether there are no places.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn get(&self, place: usize) -> i64 {
-        match self {
-            Classes::I64(t) => t[place],
-            Classes::F32(t) if t[place].fract() == 0.0 => t[place] as i64,
-            Classes::F32(_) => i64::MIN,
-        }
-    }
-}
 
 /// The loss and its options.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +68,7 @@ impl CrossEntropy<'_> {
         &self,
         logits: &[f32],
         shape: Shape,
-        classes: Classes<'_>,
+        classes: Indices<'_>,
         losses: &mut [f32],
     ) -> Result<f32, Error> {
         self.run(logits, shape, classes, 1.0, losses, None)
@@ -117,7 +85,7 @@ impl CrossEntropy<'_> {
         &self,
         logits: &[f32],
         shape: Shape,
-        classes: Classes<'_>,
+        classes: Indices<'_>,
         dloss: f32,
         losses: &mut [f32],
         dlogits: &mut [f32],
@@ -129,7 +97,7 @@ impl CrossEntropy<'_> {
         &self,
         logits: &[f32],
         shape: Shape,
-        classes: Classes<'_>,
+        classes: Indices<'_>,
         dloss: f32,
         losses: &mut [f32],
         dlogits: Option<&mut [f32]>,
@@ -190,7 +158,7 @@ impl CrossEntropy<'_> {
     }
 
     /// Checks the classes and sums the weights of the places that count.
-    fn counted(&self, classes: Classes<'_>, k: usize) -> Result<f64, Error> {
+    fn counted(&self, classes: Indices<'_>, k: usize) -> Result<f64, Error> {
         let mut sum = 0.0;
         for place in 0..classes.len() {
             let t = classes.get(place);
@@ -198,11 +166,7 @@ impl CrossEntropy<'_> {
                 continue;
             }
             if t < 0 || t as usize >= k {
-                let found = match classes {
-                    Classes::I64(t) => t[place].to_string(),
-                    Classes::F32(t) => t[place].to_string(),
-                };
-                return Err(Error::Class { place, found, classes: k });
+                return Err(Error::Class { place, found: classes.show(place), classes: k });
             }
             sum += self.weight.map_or(1.0, |w| f64::from(w[t as usize]));
         }

@@ -4,7 +4,9 @@
 mod cross_entropy;
 mod pointwise;
 
-pub use cross_entropy::{Classes, CrossEntropy};
+/// The classes of the places, `[N, inner]`.
+pub use crate::Indices as Classes;
+pub use cross_entropy::CrossEntropy;
 pub use pointwise::{Pointwise, pointwise, pointwise_scratch};
 
 /// How the elements' losses are made one number.

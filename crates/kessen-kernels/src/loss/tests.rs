@@ -1,4 +1,5 @@
 use super::*;
+use crate::Indices;
 use crate::softmax::Shape;
 use crate::testing::{Guarded, assert_close, everywhere, numbers};
 
@@ -66,8 +67,8 @@ fn cross_entropy_follows_its_formula() {
                 let run = || {
                     let (mut a, mut b) = (Guarded::new(n * inner), Guarded::new(n * inner));
                     let mut d = Guarded::new(x.len());
-                    let l = loss.forward(&x, shape, Classes::I64(&t), a.slice()).unwrap();
-                    let classes = Classes::F32(&floats);
+                    let l = loss.forward(&x, shape, Indices::I64(&t), a.slice()).unwrap();
+                    let classes = Indices::F32(&floats);
                     let m = loss.forward_backward(&x, shape, classes, 2.0, b.slice(), d.slice()).unwrap();
                     vec![vec![l, m], a.done(), b.done(), d.done()]
                 };
@@ -88,13 +89,13 @@ fn cross_entropy_follows_its_formula() {
 fn classes_out_of_range_are_named_and_ignored_ones_count_nothing() {
     let (x, mut losses, mut d) = ([0.5; 6], [9.0; 2], [9.0; 6]);
     let loss = CrossEntropy::default();
-    for (classes, found) in [(Classes::I64(&[0, 3]), "3"), (Classes::I64(&[0, -1]), "-1")] {
+    for (classes, found) in [(Indices::I64(&[0, 3]), "3"), (Indices::I64(&[0, -1]), "-1")] {
         let error = loss.forward(&x, [2, 3, 1], classes, &mut losses).unwrap_err().to_string();
         assert!(error.contains(found) && error.contains("place 1") && error.contains("0 to 2"), "{error}");
     }
-    let fractions = loss.forward(&x, [2, 3, 1], Classes::F32(&[0.0, 1.5]), &mut losses);
+    let fractions = loss.forward(&x, [2, 3, 1], Indices::F32(&[0.0, 1.5]), &mut losses);
     assert!(fractions.unwrap_err().to_string().contains("1.5"));
-    let classes = Classes::I64(&[-100, -100]);
+    let classes = Indices::I64(&[-100, -100]);
     let l = loss.forward_backward(&x, [2, 3, 1], classes, 1.0, &mut losses, &mut d).unwrap();
     assert_eq!((l, losses, d), (0.0, [0.0; 2], [0.0; 6]));
 }

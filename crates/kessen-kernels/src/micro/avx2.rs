@@ -3,18 +3,18 @@
 use super::body::{for_each, micro_kernels};
 use std::arch::x86_64::*;
 
-type V = __m256;
-const LANES: usize = 8;
+pub(crate) type V = __m256;
+pub(crate) const LANES: usize = 8;
 
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-fn zero() -> V {
+pub(crate) fn zero() -> V {
     _mm256_setzero_ps()
 }
 
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-fn splat(value: f32) -> V {
+pub(crate) fn splat(value: f32) -> V {
     _mm256_set1_ps(value)
 }
 
@@ -22,7 +22,7 @@ fn splat(value: f32) -> V {
 /// 8 floats at `p` are readable.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-unsafe fn load(p: *const f32) -> V {
+pub(crate) unsafe fn load(p: *const f32) -> V {
     // SAFETY: the caller's promise.
     unsafe { _mm256_loadu_ps(p) }
 }
@@ -31,7 +31,7 @@ unsafe fn load(p: *const f32) -> V {
 /// 8 floats at `p` are writable.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-unsafe fn store(p: *mut f32, v: V) {
+pub(crate) unsafe fn store(p: *mut f32, v: V) {
     // SAFETY: the caller's promise.
     unsafe { _mm256_storeu_ps(p, v) }
 }
@@ -39,7 +39,7 @@ unsafe fn store(p: *mut f32, v: V) {
 /// All bits set in the first `n` lanes.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-fn lanes_below(n: usize) -> __m256i {
+pub(crate) fn lanes_below(n: usize) -> __m256i {
     _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
 }
 
@@ -49,7 +49,7 @@ fn lanes_below(n: usize) -> __m256i {
 /// `n` floats at `p` are readable.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-unsafe fn load_part(p: *const f32, n: usize) -> V {
+pub(crate) unsafe fn load_part(p: *const f32, n: usize) -> V {
     // SAFETY: masked lanes are not touched; the others are the caller's promise.
     unsafe { _mm256_maskload_ps(p, lanes_below(n)) }
 }
@@ -60,7 +60,7 @@ unsafe fn load_part(p: *const f32, n: usize) -> V {
 /// `n` floats at `p` are writable.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-unsafe fn store_part(p: *mut f32, v: V, n: usize) {
+pub(crate) unsafe fn store_part(p: *mut f32, v: V, n: usize) {
     // SAFETY: masked lanes are not touched; the others are the caller's promise.
     unsafe { _mm256_maskstore_ps(p, lanes_below(n), v) }
 }
@@ -68,33 +68,39 @@ unsafe fn store_part(p: *mut f32, v: V, n: usize) {
 /// `a·b + c`, rounded once.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-fn fma(a: V, b: V, c: V) -> V {
+pub(crate) fn fma(a: V, b: V, c: V) -> V {
     _mm256_fmadd_ps(a, b, c)
 }
 
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-fn add(a: V, b: V) -> V {
+pub(crate) fn add(a: V, b: V) -> V {
     _mm256_add_ps(a, b)
 }
 
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-fn mul(a: V, b: V) -> V {
+pub(crate) fn sub(a: V, b: V) -> V {
+    _mm256_sub_ps(a, b)
+}
+
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+pub(crate) fn mul(a: V, b: V) -> V {
     _mm256_mul_ps(a, b)
 }
 
 /// The larger; `b` where either is NaN.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-fn max(a: V, b: V) -> V {
+pub(crate) fn max(a: V, b: V) -> V {
     _mm256_max_ps(a, b)
 }
 
 /// The smaller; `b` where either is NaN.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-fn min(a: V, b: V) -> V {
+pub(crate) fn min(a: V, b: V) -> V {
     _mm256_min_ps(a, b)
 }
 

@@ -3,18 +3,18 @@
 use super::body::{for_each, micro_kernels};
 use std::arch::x86_64::*;
 
-type V = __m512;
-const LANES: usize = 16;
+pub(crate) type V = __m512;
+pub(crate) const LANES: usize = 16;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
 #[inline]
-fn zero() -> V {
+pub(crate) fn zero() -> V {
     _mm512_setzero_ps()
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
 #[inline]
-fn splat(value: f32) -> V {
+pub(crate) fn splat(value: f32) -> V {
     _mm512_set1_ps(value)
 }
 
@@ -22,7 +22,7 @@ fn splat(value: f32) -> V {
 /// 16 floats at `p` are readable.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
 #[inline]
-unsafe fn load(p: *const f32) -> V {
+pub(crate) unsafe fn load(p: *const f32) -> V {
     // SAFETY: the caller's promise.
     unsafe { _mm512_loadu_ps(p) }
 }
@@ -31,7 +31,7 @@ unsafe fn load(p: *const f32) -> V {
 /// 16 floats at `p` are writable.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
 #[inline]
-unsafe fn store(p: *mut f32, v: V) {
+pub(crate) unsafe fn store(p: *mut f32, v: V) {
     // SAFETY: the caller's promise.
     unsafe { _mm512_storeu_ps(p, v) }
 }
@@ -42,7 +42,7 @@ unsafe fn store(p: *mut f32, v: V) {
 /// `n` floats at `p` are readable.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
 #[inline]
-unsafe fn load_part(p: *const f32, n: usize) -> V {
+pub(crate) unsafe fn load_part(p: *const f32, n: usize) -> V {
     // SAFETY: masked lanes are not touched; the others are the caller's promise.
     unsafe { _mm512_maskz_loadu_ps(((1u32 << n) - 1) as u16, p) }
 }
@@ -53,7 +53,7 @@ unsafe fn load_part(p: *const f32, n: usize) -> V {
 /// `n` floats at `p` are writable.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
 #[inline]
-unsafe fn store_part(p: *mut f32, v: V, n: usize) {
+pub(crate) unsafe fn store_part(p: *mut f32, v: V, n: usize) {
     // SAFETY: masked lanes are not touched; the others are the caller's promise.
     unsafe { _mm512_mask_storeu_ps(p, ((1u32 << n) - 1) as u16, v) }
 }
@@ -61,33 +61,39 @@ unsafe fn store_part(p: *mut f32, v: V, n: usize) {
 /// `a·b + c`, rounded once.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
 #[inline]
-fn fma(a: V, b: V, c: V) -> V {
+pub(crate) fn fma(a: V, b: V, c: V) -> V {
     _mm512_fmadd_ps(a, b, c)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
 #[inline]
-fn add(a: V, b: V) -> V {
+pub(crate) fn add(a: V, b: V) -> V {
     _mm512_add_ps(a, b)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
 #[inline]
-fn mul(a: V, b: V) -> V {
+pub(crate) fn sub(a: V, b: V) -> V {
+    _mm512_sub_ps(a, b)
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
+#[inline]
+pub(crate) fn mul(a: V, b: V) -> V {
     _mm512_mul_ps(a, b)
 }
 
 /// The larger; `b` where either is NaN.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
 #[inline]
-fn max(a: V, b: V) -> V {
+pub(crate) fn max(a: V, b: V) -> V {
     _mm512_max_ps(a, b)
 }
 
 /// The smaller; `b` where either is NaN.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
 #[inline]
-fn min(a: V, b: V) -> V {
+pub(crate) fn min(a: V, b: V) -> V {
     _mm512_min_ps(a, b)
 }
 

@@ -3,18 +3,18 @@
 use super::body::{for_each, micro_kernels};
 use std::arch::aarch64::*;
 
-type V = float32x4_t;
-const LANES: usize = 4;
+pub(crate) type V = float32x4_t;
+pub(crate) const LANES: usize = 4;
 
 #[target_feature(enable = "neon")]
 #[inline]
-fn zero() -> V {
+pub(crate) fn zero() -> V {
     vdupq_n_f32(0.0)
 }
 
 #[target_feature(enable = "neon")]
 #[inline]
-fn splat(value: f32) -> V {
+pub(crate) fn splat(value: f32) -> V {
     vdupq_n_f32(value)
 }
 
@@ -22,7 +22,7 @@ fn splat(value: f32) -> V {
 /// 4 floats at `p` are readable.
 #[target_feature(enable = "neon")]
 #[inline]
-unsafe fn load(p: *const f32) -> V {
+pub(crate) unsafe fn load(p: *const f32) -> V {
     // SAFETY: the caller's promise.
     unsafe { vld1q_f32(p) }
 }
@@ -31,7 +31,7 @@ unsafe fn load(p: *const f32) -> V {
 /// 4 floats at `p` are writable.
 #[target_feature(enable = "neon")]
 #[inline]
-unsafe fn store(p: *mut f32, v: V) {
+pub(crate) unsafe fn store(p: *mut f32, v: V) {
     // SAFETY: the caller's promise.
     unsafe { vst1q_f32(p, v) }
 }
@@ -42,7 +42,7 @@ unsafe fn store(p: *mut f32, v: V) {
 /// `n` floats at `p` are readable.
 #[target_feature(enable = "neon")]
 #[inline]
-unsafe fn load_part(p: *const f32, n: usize) -> V {
+pub(crate) unsafe fn load_part(p: *const f32, n: usize) -> V {
     let mut part = [0.0f32; LANES];
     // SAFETY: `n <= LANES` floats by the caller's promise.
     unsafe {
@@ -57,7 +57,7 @@ unsafe fn load_part(p: *const f32, n: usize) -> V {
 /// `n` floats at `p` are writable.
 #[target_feature(enable = "neon")]
 #[inline]
-unsafe fn store_part(p: *mut f32, v: V, n: usize) {
+pub(crate) unsafe fn store_part(p: *mut f32, v: V, n: usize) {
     let mut part = [0.0f32; LANES];
     // SAFETY: `n <= LANES` floats by the caller's promise.
     unsafe {
@@ -69,31 +69,37 @@ unsafe fn store_part(p: *mut f32, v: V, n: usize) {
 /// `a·b + c`, rounded once.
 #[target_feature(enable = "neon")]
 #[inline]
-fn fma(a: V, b: V, c: V) -> V {
+pub(crate) fn fma(a: V, b: V, c: V) -> V {
     vfmaq_f32(c, a, b)
 }
 
 #[target_feature(enable = "neon")]
 #[inline]
-fn add(a: V, b: V) -> V {
+pub(crate) fn add(a: V, b: V) -> V {
     vaddq_f32(a, b)
 }
 
 #[target_feature(enable = "neon")]
 #[inline]
-fn mul(a: V, b: V) -> V {
+pub(crate) fn sub(a: V, b: V) -> V {
+    vsubq_f32(a, b)
+}
+
+#[target_feature(enable = "neon")]
+#[inline]
+pub(crate) fn mul(a: V, b: V) -> V {
     vmulq_f32(a, b)
 }
 
 #[target_feature(enable = "neon")]
 #[inline]
-fn max(a: V, b: V) -> V {
+pub(crate) fn max(a: V, b: V) -> V {
     vmaxq_f32(a, b)
 }
 
 #[target_feature(enable = "neon")]
 #[inline]
-fn min(a: V, b: V) -> V {
+pub(crate) fn min(a: V, b: V) -> V {
     vminq_f32(a, b)
 }
 

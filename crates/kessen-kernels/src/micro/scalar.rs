@@ -2,23 +2,23 @@
 
 use super::body::{for_each, micro_kernels};
 
-type V = [f32; LANES];
-const LANES: usize = 16;
+pub(crate) type V = [f32; LANES];
+pub(crate) const LANES: usize = 16;
 
 #[inline]
-fn zero() -> V {
+pub(crate) fn zero() -> V {
     [0.0; LANES]
 }
 
 #[inline]
-fn splat(value: f32) -> V {
+pub(crate) fn splat(value: f32) -> V {
     [value; LANES]
 }
 
 /// # Safety
 /// 16 floats at `p` are readable.
 #[inline]
-unsafe fn load(p: *const f32) -> V {
+pub(crate) unsafe fn load(p: *const f32) -> V {
     // SAFETY: the caller's promise.
     unsafe { p.cast::<V>().read_unaligned() }
 }
@@ -26,7 +26,7 @@ unsafe fn load(p: *const f32) -> V {
 /// # Safety
 /// 16 floats at `p` are writable.
 #[inline]
-unsafe fn store(p: *mut f32, v: V) {
+pub(crate) unsafe fn store(p: *mut f32, v: V) {
     // SAFETY: the caller's promise.
     unsafe { p.cast::<V>().write_unaligned(v) }
 }
@@ -36,7 +36,7 @@ unsafe fn store(p: *mut f32, v: V) {
 /// # Safety
 /// `n` floats at `p` are readable.
 #[inline]
-unsafe fn load_part(p: *const f32, n: usize) -> V {
+pub(crate) unsafe fn load_part(p: *const f32, n: usize) -> V {
     let mut v = zero();
     // SAFETY: `n <= LANES` floats by the caller's promise.
     unsafe { std::ptr::copy_nonoverlapping(p, v.as_mut_ptr(), n) };
@@ -48,7 +48,7 @@ unsafe fn load_part(p: *const f32, n: usize) -> V {
 /// # Safety
 /// `n` floats at `p` are writable.
 #[inline]
-unsafe fn store_part(p: *mut f32, v: V, n: usize) {
+pub(crate) unsafe fn store_part(p: *mut f32, v: V, n: usize) {
     // SAFETY: `n <= LANES` floats by the caller's promise.
     unsafe { std::ptr::copy_nonoverlapping(v.as_ptr(), p, n) };
 }
@@ -60,30 +60,35 @@ fn zip(a: V, b: V, f: impl Fn(f32, f32) -> f32) -> V {
 
 /// `a·b + c`, rounded twice: a fused product would be a library call without hardware support.
 #[inline]
-fn fma(a: V, b: V, c: V) -> V {
+pub(crate) fn fma(a: V, b: V, c: V) -> V {
     std::array::from_fn(|lane| a[lane] * b[lane] + c[lane])
 }
 
 #[inline]
-fn add(a: V, b: V) -> V {
+pub(crate) fn add(a: V, b: V) -> V {
     zip(a, b, |a, b| a + b)
 }
 
 #[inline]
-fn mul(a: V, b: V) -> V {
+pub(crate) fn mul(a: V, b: V) -> V {
     zip(a, b, |a, b| a * b)
 }
 
 /// The larger; `b` where either is NaN.
 #[inline]
-fn max(a: V, b: V) -> V {
+pub(crate) fn max(a: V, b: V) -> V {
     zip(a, b, |a, b| if a > b { a } else { b })
 }
 
 /// The smaller; `b` where either is NaN.
 #[inline]
-fn min(a: V, b: V) -> V {
+pub(crate) fn min(a: V, b: V) -> V {
     zip(a, b, |a, b| if a < b { a } else { b })
+}
+
+#[inline]
+pub(crate) fn sub(a: V, b: V) -> V {
+    zip(a, b, |a, b| a - b)
 }
 
 micro_kernels!(

@@ -53,20 +53,12 @@ const BLOCK: usize = 512;
 
 #[inline(always)]
 fn load<S: Simd>(s: S, x: &[f32], (at, width): (usize, usize)) -> S::F {
-    let x = &x[at..at + width];
-    match x.try_into() {
-        Ok(x) => s.load(x),
-        Err(_) => s.load_part(x),
-    }
+    s.load_part(&x[at..at + width])
 }
 
 #[inline(always)]
 fn store<S: Simd>(v: S::F, y: &mut [f32], (at, width): (usize, usize)) {
-    let y = &mut y[at..at + width];
-    match <&mut [f32; LANES]>::try_from(&mut *y) {
-        Ok(y) => v.store(y),
-        Err(_) => v.store_part(y),
-    }
+    v.store_part(&mut y[at..at + width]);
 }
 
 /// What is applied to each element: `max?((x − mean)·scale + shift + residual?)`.

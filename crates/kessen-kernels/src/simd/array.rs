@@ -43,7 +43,7 @@ impl<const FMA: bool> Simd for Array<FMA> {
         F(*x)
     }
     #[inline(always)]
-    fn load_part(self, x: &[f32]) -> F<FMA> {
+    fn load_tail(self, x: &[f32]) -> F<FMA> {
         let mut a = [0.0; LANES];
         a[..x.len()].copy_from_slice(x);
         F(a)
@@ -91,7 +91,7 @@ impl<const FMA: bool> Float for F<FMA> {
         *y = self.0;
     }
     #[inline(always)]
-    fn store_part(self, y: &mut [f32]) {
+    fn store_tail(self, y: &mut [f32]) {
         y.copy_from_slice(&self.0[..y.len()]);
     }
     #[inline(always)]

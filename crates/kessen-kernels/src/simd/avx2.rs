@@ -78,7 +78,7 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    fn load_part(self, x: &[f32]) -> F {
+    fn load_tail(self, x: &[f32]) -> F {
         let mut a = [0.0; LANES];
         a[..x.len()].copy_from_slice(x);
         self.load(&a)
@@ -150,7 +150,7 @@ impl Float for F {
         fn to_int(self) -> I { I(_mm256_cvtps_epi32(self.0), _mm256_cvtps_epi32(self.1)) }
     }
     #[inline(always)]
-    fn store_part(self, y: &mut [f32]) {
+    fn store_tail(self, y: &mut [f32]) {
         y.copy_from_slice(&self.array()[..y.len()]);
     }
 }

@@ -78,7 +78,7 @@ impl Simd for Avx512 {
         fn splat(self, x: f32) -> F { F(_mm512_set1_ps(x)) }
         fn splat_i(self, x: i32) -> I { I(_mm512_set1_epi32(x)) }
         fn load(self, x: &[f32; LANES]) -> F { F(_mm512_loadu_ps(x.as_ptr())) }
-        fn load_part(self, x: &[f32]) -> F { F(_mm512_maskz_loadu_ps(first(x.len().min(LANES)), x.as_ptr())) }
+        fn load_tail(self, x: &[f32]) -> F { F(_mm512_maskz_loadu_ps(first(x.len().min(LANES)), x.as_ptr())) }
         fn load_i(self, x: &[i32; LANES]) -> I { I(_mm512_loadu_si512(x.as_ptr().cast())) }
     }
 }
@@ -88,7 +88,7 @@ impl Float for F {
     type M = M;
     methods! {
         fn store(self, y: &mut [f32; LANES]) { _mm512_storeu_ps(y.as_mut_ptr(), self.0) }
-        fn store_part(self, y: &mut [f32]) { _mm512_mask_storeu_ps(y.as_mut_ptr(), first(y.len().min(LANES)), self.0) }
+        fn store_tail(self, y: &mut [f32]) { _mm512_mask_storeu_ps(y.as_mut_ptr(), first(y.len().min(LANES)), self.0) }
         fn mul_add(self, b: Self, c: Self) -> Self { F(_mm512_fmadd_ps(self.0, b.0, c.0)) }
         fn max(self, b: Self) -> Self { F(_mm512_max_ps(self.0, b.0)) }
         fn min(self, b: Self) -> Self { F(_mm512_min_ps(self.0, b.0)) }

@@ -40,8 +40,16 @@ pub(crate) trait Simd: Copy {
     fn splat_i(self, x: i32) -> Self::I;
     /// Sixteen consecutive elements.
     fn load(self, x: &[f32; LANES]) -> Self::F;
-    /// Up to sixteen elements; the other lanes are 0.
-    fn load_part(self, x: &[f32]) -> Self::F;
+    /// Fewer than sixteen elements; the other lanes are 0.
+    fn load_tail(self, x: &[f32]) -> Self::F;
+    /// The first sixteen elements; where there are fewer, the other lanes are 0.
+    #[inline(always)]
+    fn load_part(self, x: &[f32]) -> Self::F {
+        match x.first_chunk() {
+            Some(x) => self.load(x),
+            None => self.load_tail(x),
+        }
+    }
     /// Sixteen integers.
     fn load_i(self, x: &[i32; LANES]) -> Self::I;
     /// The lanes' own numbers, 0 to 15.
@@ -61,8 +69,16 @@ pub(crate) trait Float:
     type M: Mask;
     /// Writes sixteen elements.
     fn store(self, y: &mut [f32; LANES]);
-    /// Writes the first `y.len()` (at most sixteen) elements.
-    fn store_part(self, y: &mut [f32]);
+    /// Writes the first `y.len()` (fewer than sixteen) elements.
+    fn store_tail(self, y: &mut [f32]);
+    /// Writes the first sixteen elements, or all where there are fewer.
+    #[inline(always)]
+    fn store_part(self, y: &mut [f32]) {
+        match y.first_chunk_mut() {
+            Some(y) => self.store(y),
+            None => self.store_tail(y),
+        }
+    }
     /// `self · b + c`, with one rounding where the set has it.
     fn mul_add(self, b: Self, c: Self) -> Self;
     /// `self > b ? self : b`; `b` where either is NaN.

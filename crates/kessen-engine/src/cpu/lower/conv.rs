@@ -66,7 +66,13 @@ fn reads_plain(graph: &Graph, x: ValueId, channels: usize, groups: usize) -> boo
 }
 
 /// The descriptor of the convolution of `x` by `w` and whether it reads a plain image.
-fn describe(b: &PlanBuilder<'_>, op: &Op, x: ValueId, x_shape: [usize; 4], w_shape: [usize; 4]) -> (ConvDesc, bool) {
+fn describe(
+    b: &PlanBuilder<'_>,
+    op: &Op,
+    x: ValueId,
+    x_shape: [usize; 4],
+    w_shape: [usize; 4],
+) -> (ConvDesc, bool) {
     let Some(geometry) = Geometry::of(op) else { unreachable!("not a convolution") };
     let plain = reads_plain(b.graph, x, x_shape[1], geometry.groups);
     (geometry.desc(x_shape, w_shape, plain), plain)
@@ -117,7 +123,7 @@ pub(crate) fn lower_grad_input(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()
 }
 
 /// The input of the convolution by `w` whose input is of `dx`'s shape: it says how the weight lies.
-fn forward_input(graph: &Graph, w: ValueId, dx: ValueId) -> Option<ValueId> {
+pub(crate) fn forward_input(graph: &Graph, w: ValueId, dx: ValueId) -> Option<ValueId> {
     graph.nodes().iter().find_map(|n| {
         let found = matches!(n.op, Op::Conv(_)) && n.inputs[1] == w && graph.ty(n.inputs[0]) == graph.ty(dx);
         found.then(|| n.inputs[0])

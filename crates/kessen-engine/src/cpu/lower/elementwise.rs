@@ -37,7 +37,10 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
         let operand = place(b, v, result, layout, &mut reads)?;
         operands.push(operand);
     }
-    let output = over(b, result, layout, &values, &operands).unwrap_or_else(|| b.result(result, layout));
+    let output = match b.result_over_param(result, layout) {
+        Some(buf) => buf,
+        None => over(b, result, layout, &values, &operands).unwrap_or_else(|| b.result(result, layout)),
+    };
     // A read of the output's own buffer is work in place.
     let in_place = reads.iter().position(|&r| r == output);
     if let Some(k) = in_place {

@@ -1,10 +1,12 @@
 //! From a group of nodes to steps: one file per kind of operator.
 
 mod argmax;
+pub(crate) mod conv;
 mod dropout;
 mod elementwise;
 mod linear;
 mod loss;
+mod norm;
 pub(crate) mod pool;
 mod reduce;
 mod shape;
@@ -19,7 +21,19 @@ use crate::{Error, Result};
 /// Lowers one group of nodes.
 pub(crate) fn lower(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
     let id = group[0];
+    // A ReLU's gradient leads a group only before the gradient of a normalisation.
+    if group.len() > 1 && matches!(b.graph.node(group[1]).op, Op::BatchNormGrad(_)) {
+        return norm::lower_batch_grad(b, group);
+    }
     match &b.graph.node(id).op {
+        Op::Conv(_) => conv::lower(b, group),
+        Op::ConvGradInput(_) => conv::lower_grad_input(b, id),
+        Op::ConvGradWeight(_) => conv::lower_grad_weight(b, id),
+        Op::BatchNormTrain(_) => norm::lower_batch_train(b, group),
+        Op::BatchNormGrad(_) => norm::lower_batch_grad(b, group),
+        Op::BatchNorm(_) => norm::lower_batch(b, id),
+        Op::LayerNorm(_) => norm::lower_layer(b, id),
+        Op::LayerNormGrad(_) => norm::lower_layer_grad(b, id),
         Op::Linear(_) => linear::lower(b, group),
         Op::MatMul(_) => linear::lower_matmul(b, id),
         op if fuse::is_elementwise(op) => elementwise::lower(b, group),

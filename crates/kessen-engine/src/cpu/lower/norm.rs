@@ -1,0 +1,171 @@
+//! Batch and layer normalisation, with what follows or precedes them in the same pass.
+
+use kessen_graph::{NodeId, Op, ValueId};
+use kessen_kernels::norm::{self, Affine, BatchNorm, Fused, RowKind, RowNorm, Saved};
+
+use super::linear::follow;
+use crate::Result;
+use crate::cpu::builder::{Layout, PlanBuilder};
+use crate::cpu::memory::Buf;
+
+/// The kernel's descriptor for a value `[N, C, …]` in that layout.
+fn describe(b: &PlanBuilder<'_>, x: ValueId, layout: Layout, eps: f64) -> BatchNorm {
+    let shape = b.shape(x);
+    BatchNorm {
+        layout: if layout == Layout::Blocked { norm::Layout::Blocked } else { norm::Layout::Plain },
+        batch: shape[0],
+        channels: shape[1],
+        inner: shape[2..].iter().product(),
+        eps: eps as f32,
+    }
+}
+
+fn layout_of(b: &PlanBuilder<'_>, v: ValueId) -> Layout {
+    if b.lies(v, Layout::Blocked) { Layout::Blocked } else { Layout::Plain }
+}
+
+fn words(layout: Layout) -> &'static str {
+    if layout == Layout::Blocked { "nChw16c" } else { "plain" }
+}
+
+/// Batch normalisation in training, with the addition and the ReLU that follow it.
+pub(crate) fn lower_batch_train(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
+    let node = b.graph.node(group[0]);
+    let Op::BatchNormTrain(op) = &node.op else { return Ok(()) };
+    let follow = follow(b, group);
+    let relu = group.last().is_some_and(|&n| matches!(b.graph.node(n).op, Op::Unary(_)));
+    let x = node.inputs[0];
+    let layout = layout_of(b, x);
+    let norm = describe(b, x, layout, op.eps);
+    let momentum = op.momentum as f32;
+    let mut reads = vec![b.located(x, layout)];
+    reads.extend(node.inputs[1..].iter().map(|&v| b.plain(v)));
+    let has_residual = follow.residual.map(|v| reads.push(b.located(v, layout))).is_some();
+    let mut writes: Vec<Buf> = node.outputs[1..].iter().map(|&v| b.result(v, Layout::Plain)).collect();
+    writes.extend([b.result(follow.result, layout), b.scratch(norm.scratch())]);
+    let kernel = format!("batch norm {}{}", words(layout), follow.words);
+    b.step(&kernel, &reads, &writes, move |views, _| {
+        let (x, weight, bias) = (views.read(0), views.read(1), views.read(2));
+        let (mean, inv_std) = (views.write(0), views.write(1));
+        norm.statistics(x, mean, inv_std, views.write(5));
+        let (running_mean, running_var) = (views.write(2), views.write(3));
+        running_mean.copy_from_slice(views.read(3));
+        running_var.copy_from_slice(views.read(4));
+        norm.update_running(momentum, mean, inv_std, running_mean, running_var);
+        norm.invert(inv_std);
+        let saved = Saved { mean, inv_std };
+        let affine = Affine { weight: Some(weight), bias: Some(bias) };
+        let fused = Fused { residual: has_residual.then(|| views.read(5)), relu };
+        norm.normalise(x, saved, affine, fused, views.write(4));
+        Ok(())
+    });
+    Ok(())
+}
+
+/// Its gradient, with the ReLU's gradient before it where that is in the group.
+pub(crate) fn lower_batch_grad(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
+    let (first, node) = (b.graph.node(group[0]), b.graph.node(group[group.len() - 1]));
+    let Op::BatchNormGrad(op) = &node.op else { return Ok(()) };
+    let relu = group.len() > 1;
+    let (dy, x) = (first.inputs[0], node.inputs[1]);
+    let layout = layout_of(b, x);
+    let norm = describe(b, x, layout, op.eps);
+    let mut reads = vec![b.located(dy, layout), b.located(x, layout)];
+    reads.extend(node.inputs[2..].iter().map(|&v| b.plain(v)));
+    if relu {
+        reads.push(b.located(first.inputs[1], layout));
+    }
+    let (dx, dw, db) = (node.outputs[0], node.outputs[1], node.outputs[2]);
+    let mut writes = vec![b.result(dx, layout), b.result(dw, Layout::Plain), b.result(db, Layout::Plain)];
+    writes.push(b.scratch(norm.scratch()));
+    let masked = relu && b.is_needed(first.outputs[0]);
+    if masked {
+        writes.push(b.result(first.outputs[0], layout));
+    }
+    let kernel =
+        format!("batch norm gradient {}{}", words(layout), if relu { " + relu gradient" } else { "" });
+    b.step(&kernel, &reads, &writes, move |views, _| {
+        let saved = Saved { mean: views.read(3), inv_std: views.read(4) };
+        let (dy, x, weight) = (views.read(0), views.read(1), views.read(2));
+        let masked = masked.then(|| views.write(4));
+        let (dw, db, scratch) = (views.write(1), views.write(2), views.write(3));
+        norm.backward(
+            x,
+            views.maybe_read(5),
+            dy,
+            saved,
+            Some(weight),
+            views.write(0),
+            masked,
+            dw,
+            db,
+            scratch,
+        );
+        Ok(())
+    });
+    Ok(())
+}
+
+/// Batch normalisation by running statistics, where it was not folded.
+pub(crate) fn lower_batch(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
+    let node = b.graph.node(id);
+    let Op::BatchNorm(op) = &node.op else { return Ok(()) };
+    let x = node.inputs[0];
+    let layout = layout_of(b, x);
+    let norm = describe(b, x, layout, op.eps);
+    let mut reads = vec![b.located(x, layout)];
+    reads.extend(node.inputs[1..].iter().map(|&v| b.plain(v)));
+    let (y, inv_std) = (b.result(node.outputs[0], layout), b.scratch(norm.channels));
+    b.step(&format!("batch norm {}", words(layout)), &reads, &[y, inv_std], move |views, _| {
+        let inv_std = views.write(1);
+        inv_std.copy_from_slice(views.read(4));
+        norm.invert(inv_std);
+        let saved = Saved { mean: views.read(3), inv_std };
+        let affine = Affine { weight: Some(views.read(1)), bias: Some(views.read(2)) };
+        norm.normalise(views.read(0), saved, affine, Fused::default(), views.write(0));
+        Ok(())
+    });
+    Ok(())
+}
+
+/// Rows of a value whose last `dims` dimensions are normalised.
+fn rows(b: &PlanBuilder<'_>, x: ValueId, dims: usize, eps: f64) -> RowNorm {
+    let shape = b.shape(x);
+    let (outer, row) = shape.split_at(shape.len() - dims);
+    let (rows, n) = (outer.iter().product(), row.iter().product());
+    RowNorm { kind: RowKind::Layer, rows, n, eps: eps as f32 }
+}
+
+/// Layer normalisation.
+pub(crate) fn lower_layer(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
+    let node = b.graph.node(id);
+    let Op::LayerNorm(op) = &node.op else { return Ok(()) };
+    let norm = rows(b, node.inputs[0], op.dims, op.eps);
+    let reads: Vec<Buf> = node.inputs.iter().map(|&v| b.plain(v)).collect();
+    let writes: Vec<Buf> = node.outputs.iter().map(|&v| b.result(v, Layout::Plain)).collect();
+    b.step("layer norm", &reads, &writes, move |views, _| {
+        let (weight, bias) = (views.maybe_read(1), views.maybe_read(2));
+        norm.forward(views.read(0), weight, bias, views.write(0), views.write(1), views.write(2));
+        Ok(())
+    });
+    Ok(())
+}
+
+/// Its gradient.
+pub(crate) fn lower_layer_grad(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
+    let node = b.graph.node(id);
+    let Op::LayerNormGrad(op) = &node.op else { return Ok(()) };
+    let norm = rows(b, node.inputs[1], op.dims, 0.0);
+    let reads: Vec<Buf> = node.inputs.iter().map(|&v| b.plain(v)).collect();
+    let mut writes = vec![b.scratch(norm.backward_scratch())];
+    writes.extend(node.outputs.iter().map(|&v| b.result(v, Layout::Plain)));
+    let affine = node.outputs.len() == 3;
+    b.step("layer norm gradient", &reads, &writes, move |views, _| {
+        let (dw, db) = (affine.then(|| views.write(2)), affine.then(|| views.write(3)));
+        let (dy, x, mean, inv_std) = (views.read(0), views.read(1), views.read(2), views.read(3));
+        let weight = views.maybe_read(4);
+        norm.backward(x, dy, weight, mean, inv_std, views.write(1), dw, db, views.write(0));
+        Ok(())
+    });
+    Ok(())
+}

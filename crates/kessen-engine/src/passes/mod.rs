@@ -1,0 +1,7 @@
+//! Passes from graph to graph, before planning.
+
+mod fold_batch_norm;
+mod live;
+
+pub(crate) use fold_batch_norm::fold_batch_norm;
+pub(crate) use live::live_nodes;

@@ -1,0 +1,62 @@
+//! Which algorithm is fastest for a shape: a model of the time each takes.
+
+use super::{Grid, Order, applies};
+use crate::conv::desc::ConvDesc;
+use crate::micro::PANEL;
+
+/// How a convolution is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// [`crate::conv::forward`] and its gradients.
+    Direct,
+    /// [`super::forward`] and its gradients.
+    Winograd(Order),
+}
+
+/// The pass to be computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Forward with weights transformed beforehand (inference).
+    ForwardPrepared,
+    /// Forward with weights that change at every call (training).
+    Forward,
+    /// Gradient to the input.
+    GradInput,
+    /// Gradient to the weights.
+    GradWeight,
+}
+
+/// Estimated time of a pass in units of one multiply-add on 16 lanes.
+pub fn cost(desc: &ConvDesc, direction: Direction, algorithm: Algorithm) -> f64 {
+    let (ins, outs) = (desc.channels.div_ceil(PANEL) as f64, desc.filters.div_ceil(PANEL) as f64);
+    let [oh, ow] = desc.output();
+    let Algorithm::Winograd(order) = algorithm else {
+        let taps = (desc.kernel[0] * desc.kernel[1]) as f64;
+        return (desc.batch * oh * ow) as f64 * taps * desc.channels as f64 * outs;
+    };
+    let (points, tiles) = (order.points() as f64, Grid::new(desc, order).tiles as f64);
+    // Partly filled micro-tiles, when there are few tiles in all.
+    let filled = (tiles / 14.0).ceil() * 14.0;
+    let products = points * filled.min(tiles * 1.5) * ins * outs * PANEL as f64;
+    // Per block of 16 channels and point: some seven instructions for each transform (loads, sums, stores).
+    let transforms = 7.0 * points * tiles * (ins + outs);
+    // Transformed weights travel from and to memory; a vector takes some four units.
+    let vectors = points * ins * outs * PANEL as f64;
+    let weights = match direction {
+        Direction::ForwardPrepared => 2.0,
+        Direction::Forward => 6.0,
+        Direction::GradInput => 7.0,
+        Direction::GradWeight => 4.0,
+    };
+    products + transforms + weights * vectors
+}
+
+/// The fastest algorithm for a pass by [`cost`]; `orders` lists the orders that the precision asked for allows.
+pub fn choose(desc: &ConvDesc, direction: Direction, orders: &[Order]) -> Algorithm {
+    let winograd = orders.iter().filter(|_| applies(desc)).map(|&order| Algorithm::Winograd(order));
+    let cost = |algorithm: &Algorithm| cost(desc, direction, *algorithm);
+    winograd
+        .chain([Algorithm::Direct])
+        .min_by(|a, b| cost(a).total_cmp(&cost(b)))
+        .unwrap_or(Algorithm::Direct)
+}

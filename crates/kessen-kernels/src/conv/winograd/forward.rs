@@ -1,0 +1,338 @@
+//! Forward pass and gradient to the input, which is the forward pass of the output's gradient with turned weights.
+
+use super::transforms::{self, Transforms};
+use super::{Grid, Order, assert_applies};
+use crate::conv::check_operands;
+use crate::conv::desc::ConvDesc;
+use crate::epilogue::Epilogue;
+use crate::gemm::even;
+use crate::micro::{Family, Finish, Loop, PANEL, Rows, Sum, Tile};
+use crate::threads::{self, Address, Shared};
+use std::ops::Range;
+
+/// Bytes of transformed tiles that a task should hold, so that they stay near its core.
+const TASK_BYTES: usize = 768 << 10;
+/// Fewest tiles a task should have, so that transformed weights are not streamed too often.
+const FEW_TILES: usize = 28;
+/// Panels of output channels whose products are held at a time.
+const OUT_PANELS: usize = 8;
+
+/// Length of the transformed weights.
+pub fn prepared_len(desc: &ConvDesc, order: Order) -> usize {
+    order.points() * desc.channels.next_multiple_of(PANEL) * desc.filters.next_multiple_of(PANEL)
+}
+
+/// Transforms weights (in kernel layout) once, for [`forward_prepared`].
+///
+/// # Panics
+/// If the algorithm does not apply or a slice is too short.
+pub fn prepare_weight(desc: &ConvDesc, order: Order, w: &[f32], prepared: &mut [f32]) {
+    assert_applies(desc);
+    assert!(
+        w.len() >= desc.weight_len() && prepared.len() >= prepared_len(desc, order),
+        "winograd: short slice"
+    );
+    let blocks = [desc.channels.div_ceil(PANEL), desc.filters.div_ceil(PANEL)];
+    transform_weight(order, w, blocks, false, prepared);
+}
+
+/// `u[P][out][16·in][16]` from `w[out][in][9][16][16]`.
+fn transform_weight(order: Order, w: &[f32], [ins, outs]: [usize; 2], flip: bool, u: &mut [f32]) {
+    let t = transforms::active(order.outputs());
+    let step = ins * outs * PANEL * PANEL;
+    let u = Address(u.as_mut_ptr());
+    threads::parallel_chunks(ins * outs, 8, |blocks| {
+        for block in blocks {
+            let from = &w[block * 9 * PANEL * PANEL..][..9 * PANEL * PANEL];
+            for c in 0..PANEL {
+                let to = u.get().wrapping_add((block * PANEL + c) * PANEL);
+                // SAFETY: nine taps of a row are inside `from`; each row of `u` is written by one task.
+                unsafe { (t.weight)(from.as_ptr().add(c * PANEL), PANEL * PANEL, flip, to, step) }
+            }
+        }
+    });
+}
+
+/// Floats of scratch for [`forward`].
+pub fn forward_scratch(desc: &ConvDesc, order: Order) -> usize {
+    prepared_len(desc, order) + forward_prepared_scratch(desc, order)
+}
+
+/// Floats of scratch for [`forward_prepared`] with the present number of threads.
+pub fn forward_prepared_scratch(desc: &ConvDesc, order: Order) -> usize {
+    threads::count() * Cut::new(desc, order).scratch(desc, order)
+}
+
+/// Like [`crate::conv::forward`].
+///
+/// # Panics
+/// As there, or if the algorithm does not apply.
+pub fn forward(
+    desc: &ConvDesc,
+    order: Order,
+    x: &[f32],
+    w: &[f32],
+    epilogue: &Epilogue,
+    y: &mut [f32],
+    scratch: &mut [f32],
+) {
+    let (u, rest) = scratch.split_at_mut(prepared_len(desc, order));
+    prepare_weight(desc, order, w, u);
+    forward_prepared(desc, order, x, u, epilogue, y, rest);
+}
+
+/// [`forward`] on weights transformed by [`prepare_weight`].
+///
+/// # Panics
+/// As there.
+pub fn forward_prepared(
+    desc: &ConvDesc,
+    order: Order,
+    x: &[f32],
+    u: &[f32],
+    epilogue: &Epilogue,
+    y: &mut [f32],
+    scratch: &mut [f32],
+) {
+    assert_applies(desc);
+    check_operands(desc, x.len(), desc.weight_len(), y.len());
+    desc.check_epilogue(epilogue, desc.output_len(), desc.bias_len());
+    assert!(u.len() >= prepared_len(desc, order), "winograd: {} transformed weights", u.len());
+    let wanted = forward_prepared_scratch(desc, order);
+    assert!(scratch.len() >= wanted, "winograd: scratch of {} floats, {wanted} needed", scratch.len());
+    let cut = Cut::new(desc, order);
+    let grid = Grid::new(desc, order);
+    let job = Job {
+        desc,
+        order,
+        grid,
+        family: Family::active(),
+        transforms: transforms::active(order.outputs()),
+        x: x.as_ptr(),
+        u: u.as_ptr(),
+        y: y.as_mut_ptr(),
+        finish: Finish::new(epilogue),
+    };
+    let panels = desc.filters.div_ceil(PANEL);
+    let (blocks, sets) = (grid.tiles.div_ceil(cut.tiles), panels.div_ceil(cut.panels));
+    let each = cut.scratch(desc, order);
+    let scratch = Shared::new(scratch);
+    threads::parallel_for(blocks * sets, |task| {
+        let start = threads::worker() * each;
+        // SAFETY: each worker has its own part; tasks' outputs are disjoint; lengths were checked.
+        unsafe {
+            let scratch = scratch.part(start..start + each);
+            job.run(
+                even(grid.tiles, cut.tiles, task % blocks),
+                even(panels, cut.panels, task / blocks),
+                scratch,
+            )
+        }
+    });
+}
+
+/// Tiles and output panels of one task.
+struct Cut {
+    tiles: usize,
+    panels: usize,
+}
+
+impl Cut {
+    fn new(desc: &ConvDesc, order: Order) -> Cut {
+        let tiles = Grid::new(desc, order).tiles.max(1);
+        let (ins, outs) = (desc.channels.div_ceil(PANEL), desc.filters.div_ceil(PANEL));
+        let tile_bytes = order.points() * (ins + outs.min(OUT_PANELS)) * PANEL * 4;
+        let mut cut = Cut { tiles: (TASK_BYTES / tile_bytes).max(FEW_TILES).min(tiles), panels: outs };
+        let wanted = (desc.macs() >> 20).clamp(1, 8);
+        while tiles.div_ceil(cut.tiles) * outs.div_ceil(cut.panels) < wanted {
+            if cut.tiles > 2 * FEW_TILES {
+                cut.tiles = cut.tiles.div_ceil(2);
+            } else if cut.panels > OUT_PANELS {
+                cut.panels = cut.panels.div_ceil(2);
+            } else if cut.tiles > 14 {
+                cut.tiles = cut.tiles.div_ceil(2).max(14);
+            } else if cut.panels > 2 {
+                cut.panels = cut.panels.div_ceil(2).next_multiple_of(2);
+            } else {
+                break;
+            }
+        }
+        cut
+    }
+
+    /// Floats of one thread's tiles and products.
+    fn scratch(&self, desc: &ConvDesc, order: Order) -> usize {
+        let panels = desc.channels.div_ceil(PANEL) + self.panels.min(OUT_PANELS);
+        order.points() * panels * self.tiles * PANEL
+    }
+}
+
+/// What all tasks share.
+struct Job<'a> {
+    desc: &'a ConvDesc,
+    order: Order,
+    grid: Grid,
+    family: &'static Family,
+    transforms: &'static Transforms,
+    x: *const f32,
+    u: *const f32,
+    y: *mut f32,
+    finish: Finish,
+}
+
+// SAFETY: tasks write disjoint tiles and panels of `y`.
+unsafe impl Sync for Job<'_> {}
+
+impl Job<'_> {
+    /// Takes some tiles through all steps for some output panels.
+    ///
+    /// # Safety
+    /// Operands fit the shape; the tiles and panels of `y` are this task's; `scratch` fits.
+    unsafe fn run(&self, tiles: Range<usize>, panels: Range<usize>, scratch: &mut [f32]) {
+        let ins = self.desc.channels.div_ceil(PANEL);
+        let (v, m) = scratch.split_at_mut(self.order.points() * ins * tiles.len() * PANEL);
+        // SAFETY: the caller's promise.
+        unsafe {
+            input_tiles(&self.grid, self.transforms, self.x, 0..ins, ins, tiles.clone(), v);
+            for set in 0..panels.len().div_ceil(OUT_PANELS) {
+                let set = even(panels.len(), OUT_PANELS, set);
+                let set = panels.start + set.start..panels.start + set.end;
+                self.products(tiles.len(), set.clone(), v, m);
+                self.outputs(tiles.clone(), set, m);
+            }
+        }
+    }
+
+    /// `M_p = V_p·U_p` for all points.
+    ///
+    /// # Safety
+    /// As for [`Self::run`].
+    unsafe fn products(&self, tiles: usize, panels: Range<usize>, v: &[f32], m: &mut [f32]) {
+        let ins = self.desc.channels.div_ceil(PANEL);
+        let (outs, plane) = (self.desc.filters.div_ceil(PANEL), tiles * PANEL);
+        let (block, u_panel) = (PANEL * PANEL, ins * PANEL * PANEL);
+        let mut sum = Sum::product(PANEL, 1, PANEL as isize, u_panel as isize);
+        sum.loops[0] = Loop { count: ins, a: plane as isize, b: block as isize };
+        sum.depth_last = self.desc.channels - (ins - 1) * PANEL;
+        let rows = Rows::strided(PANEL as isize, PANEL as isize);
+        let wide = self.family.panels_for(14.min(tiles)).min(2);
+        let tall = self.family.rows(wide);
+        for point in 0..self.order.points() {
+            let mut panel = panels.start;
+            while panel < panels.end {
+                let nv = wide.min(panels.end - panel);
+                for index in 0..tiles.div_ceil(tall) {
+                    let r = even(tiles, tall, index);
+                    let to = (point * panels.len() + panel - panels.start) * plane + r.start * PANEL;
+                    let tile = Tile {
+                        a: v.as_ptr().wrapping_add(point * ins * plane + r.start * PANEL),
+                        b: self.u.wrapping_add((point * outs + panel) * u_panel),
+                        c: m.as_mut_ptr().wrapping_add(to),
+                        c_panel: plane as isize,
+                        tail: PANEL,
+                        finish: Finish::plain(false),
+                    };
+                    // SAFETY: inside `v`, `u` and `m`.
+                    unsafe { self.family.kernel(r.len(), nv, false)(&sum, &rows, &tile) }
+                }
+                panel += nv;
+            }
+        }
+    }
+
+    /// Transforms products back into outputs.
+    ///
+    /// # Safety
+    /// As for [`Self::run`].
+    unsafe fn outputs(&self, tiles: Range<usize>, panels: Range<usize>, m: &[f32]) {
+        let outs = self.desc.filters.div_ceil(PANEL);
+        let [oh, ow] = self.grid.output;
+        for panel in panels.clone() {
+            for tile in tiles.clone() {
+                let (n, row, col) = self.grid.place(tile);
+                let (at, window) = self.grid.output_window(row, col);
+                let at = (n * outs + panel) * oh * ow * PANEL + at;
+                let finish = self.finish.at(0, panel * PANEL, at as isize);
+                let from = ((panel - panels.start) * tiles.len() + tile - tiles.start) * PANEL;
+                let step = panels.len() * tiles.len() * PANEL;
+                // SAFETY: the window lies inside `y`, the points inside `m`.
+                unsafe {
+                    let from = m.as_ptr().add(from);
+                    (self.transforms.output)(from, step, window, self.y.add(at), ow * PANEL, &finish)
+                }
+            }
+        }
+    }
+}
+
+/// Transforms some channel blocks (of `all` blocks) of some tiles of `x` into `v[P][block][tile][16]`.
+///
+/// # Safety
+/// `x` has the grid's images; `v` fits.
+pub(super) unsafe fn input_tiles(
+    grid: &Grid,
+    transforms: &Transforms,
+    x: *const f32,
+    blocks: Range<usize>,
+    all: usize,
+    tiles: Range<usize>,
+    v: &mut [f32],
+) {
+    let [h, w] = grid.input;
+    let step = blocks.len() * tiles.len() * PANEL;
+    for block in blocks.clone() {
+        for tile in tiles.clone() {
+            let (n, row, col) = grid.place(tile);
+            let (at, window) = grid.input_window(row, col);
+            let from = x.wrapping_add((n * all + block) * h * w * PANEL).wrapping_offset(at);
+            let to = ((block - blocks.start) * tiles.len() + tile - tiles.start) * PANEL;
+            // SAFETY: the window lies inside `x`, the points inside `v`.
+            unsafe { (transforms.input)(from, w * PANEL, window, v.as_mut_ptr().add(to), step) }
+        }
+    }
+}
+
+/// The convolution of `dy` that yields `dx`.
+fn turned(desc: &ConvDesc) -> ConvDesc {
+    let [oh, ow] = desc.output();
+    ConvDesc {
+        channels: desc.filters,
+        filters: desc.channels,
+        height: oh,
+        width: ow,
+        pad_before: desc.pad_before.map(|pad| 2 - pad),
+        pad_after: desc.pad_after.map(|pad| 2 - pad),
+        ..*desc
+    }
+}
+
+/// Floats of scratch for [`grad_input`].
+pub fn grad_input_scratch(desc: &ConvDesc, order: Order) -> usize {
+    desc.transposed_len() + forward_scratch(&turned(desc), order)
+}
+
+/// Like [`crate::conv::grad_input`].
+///
+/// # Panics
+/// As there, or if the algorithm does not apply.
+pub fn grad_input(
+    desc: &ConvDesc,
+    order: Order,
+    dy: &[f32],
+    w: &[f32],
+    epilogue: &Epilogue,
+    dx: &mut [f32],
+    scratch: &mut [f32],
+) {
+    assert_applies(desc);
+    check_operands(desc, dx.len(), w.len(), dy.len());
+    let wanted = grad_input_scratch(desc, order);
+    assert!(scratch.len() >= wanted, "winograd: scratch of {} floats, {wanted} needed", scratch.len());
+    let back = turned(desc);
+    let (exchanged, rest) = scratch.split_at_mut(desc.transposed_len());
+    let (u, rest) = rest.split_at_mut(prepared_len(&back, order));
+    desc.transpose_weight(w, exchanged);
+    let blocks = [back.channels.div_ceil(PANEL), back.filters.div_ceil(PANEL)];
+    transform_weight(order, exchanged, blocks, true, u);
+    forward_prepared(&back, order, dy, u, epilogue, dx, rest);
+}

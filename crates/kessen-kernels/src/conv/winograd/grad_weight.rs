@@ -1,0 +1,222 @@
+//! Gradient to the weights in Winograd's domain: `dU_p = Σ_tiles V_pᵀ·(A dY Aᵀ)_p`, then `dw = Gᵀ dU G`.
+//!
+//! A task sums some tiles for a group of input by output channels; where groups are few, tiles are split too, with a
+//! partial gradient each, added in a fixed order.
+
+use super::forward::input_tiles;
+use super::transforms::{self, Transforms};
+use super::{Grid, Order, assert_applies};
+use crate::conv::check_operands;
+use crate::conv::desc::ConvDesc;
+use crate::gemm::even;
+use crate::micro::{Family, Finish, PANEL, Rows, Sum, Tile};
+use crate::threads::{self, Address, Shared};
+use std::ops::Range;
+
+/// Blocks of input and of output channels in a group at most.
+const GROUP: usize = 8;
+/// Bytes of transformed tiles that a task should hold.
+const TASK_BYTES: usize = 512 << 10;
+/// Fewest tiles summed at a time, so that sums stay in registers for long enough.
+const FEW_TILES: usize = 48;
+
+/// How the work is cut; follows from the shape only.
+struct Cut {
+    ins: usize,
+    outs: usize,
+    splits: usize,
+    tiles: usize,
+}
+
+impl Cut {
+    fn new(desc: &ConvDesc, order: Order) -> Cut {
+        let (ins, outs) = (desc.channels.div_ceil(PANEL), desc.filters.div_ceil(PANEL));
+        let all = Grid::new(desc, order).tiles.max(1);
+        let groups = ins.div_ceil(GROUP) * outs.div_ceil(GROUP);
+        let wanted = (desc.macs() >> 20).clamp(1, 8).div_ceil(groups);
+        // As many splits as get tiles.
+        let splits = wanted.min(all.div_ceil(FEW_TILES));
+        let splits = all.div_ceil(all.div_ceil(splits));
+        let (ins, outs) = (ins.min(GROUP), outs.min(GROUP));
+        let tile_bytes = order.points() * (ins + outs) * PANEL * 4;
+        let tiles = (TASK_BYTES / tile_bytes).max(FEW_TILES).min(all.div_ceil(splits));
+        Cut { ins, outs, splits, tiles }
+    }
+
+    /// Floats of one thread's tiles, of both kinds, and of its sums.
+    fn scratch(&self, order: Order) -> [usize; 3] {
+        let per_block = order.points() * self.tiles * PANEL;
+        let sums = order.points() * self.ins * self.outs * PANEL * PANEL;
+        [self.ins * per_block, self.outs * per_block, sums]
+    }
+}
+
+/// Floats of scratch for [`grad_weight`] with the present number of threads.
+pub fn grad_weight_scratch(desc: &ConvDesc, order: Order) -> usize {
+    let cut = Cut::new(desc, order);
+    let partial = if cut.splits > 1 { cut.splits * desc.weight_len() } else { 0 };
+    partial + threads::count() * cut.scratch(order).iter().sum::<usize>()
+}
+
+/// Like [`crate::conv::grad_weight`].
+///
+/// # Panics
+/// As there, or if the algorithm does not apply.
+pub fn grad_weight(
+    desc: &ConvDesc,
+    order: Order,
+    x: &[f32],
+    dy: &[f32],
+    accumulate: bool,
+    dw: &mut [f32],
+    scratch: &mut [f32],
+) {
+    assert_applies(desc);
+    check_operands(desc, x.len(), dw.len(), dy.len());
+    let wanted = grad_weight_scratch(desc, order);
+    assert!(scratch.len() >= wanted, "winograd: scratch of {} floats, {wanted} needed", scratch.len());
+    let (cut, len) = (Cut::new(desc, order), desc.weight_len());
+    let dw = &mut dw[..len];
+    let (partial, rest) = scratch.split_at_mut(if cut.splits > 1 { cut.splits * len } else { 0 });
+    let grid = Grid::new(desc, order);
+    let transforms = transforms::active(order.outputs());
+    let job = Job { desc, order, grid, family: Family::active(), transforms, x: x.as_ptr(), dy: dy.as_ptr() };
+    let (ins, outs) = (desc.channels.div_ceil(PANEL), desc.filters.div_ceil(PANEL));
+    let (across, down) = (ins.div_ceil(cut.ins), outs.div_ceil(cut.outs));
+    let each = cut.scratch(order).iter().sum::<usize>();
+    let (own, target) =
+        (Shared::new(rest), Address(if cut.splits > 1 { partial.as_mut_ptr() } else { dw.as_mut_ptr() }));
+    threads::parallel_for(cut.splits * across * down, |task| {
+        let (split, group) = (task / (across * down), task % (across * down));
+        let part = Part {
+            ins: even(ins, cut.ins, group % across),
+            outs: even(outs, cut.outs, group / across),
+            tiles: even(grid.tiles, grid.tiles.div_ceil(cut.splits).max(1), split),
+            dw: target.get().wrapping_add(split * len),
+            accumulate: accumulate && cut.splits == 1,
+        };
+        let start = threads::worker() * each;
+        // SAFETY: each worker has its own scratch; parts' blocks of the gradient are disjoint; lengths were checked.
+        unsafe { job.run(&cut, part, own.part(start..start + each)) }
+    });
+    if cut.splits > 1 {
+        crate::conv::grad_weight::add_partials(partial, accumulate, dw);
+    }
+    desc.clear_padding(dw);
+}
+
+/// What all tasks share.
+struct Job<'a> {
+    desc: &'a ConvDesc,
+    order: Order,
+    grid: Grid,
+    family: &'static Family,
+    transforms: &'static Transforms,
+    x: *const f32,
+    dy: *const f32,
+}
+
+// SAFETY: the addresses are only read.
+unsafe impl Sync for Job<'_> {}
+
+/// One task.
+struct Part {
+    ins: Range<usize>,
+    outs: Range<usize>,
+    tiles: Range<usize>,
+    dw: *mut f32,
+    accumulate: bool,
+}
+
+impl Job<'_> {
+    /// # Safety
+    /// Operands fit the shape; the part's blocks of `dw` are this task's; `scratch` fits the cut.
+    unsafe fn run(&self, cut: &Cut, part: Part, scratch: &mut [f32]) {
+        let [v_len, m_len, _] = cut.scratch(self.order);
+        let (v, rest) = scratch.split_at_mut(v_len);
+        let (dm, du) = rest.split_at_mut(m_len);
+        let all = self.desc.channels.div_ceil(PANEL);
+        let count = part.tiles.len();
+        for block in 0..count.div_ceil(cut.tiles).max(1) {
+            let tiles = even(count, cut.tiles, block);
+            let tiles = part.tiles.start + tiles.start..part.tiles.start + tiles.end;
+            // SAFETY: the caller's promise.
+            unsafe {
+                input_tiles(&self.grid, self.transforms, self.x, part.ins.clone(), all, tiles.clone(), v);
+                self.output_tiles(&part, tiles.clone(), dm);
+                self.products(&part, tiles.len(), v, dm, block > 0, du);
+            }
+        }
+        let (ins, taps) = (part.ins.len(), 9 * PANEL * PANEL);
+        let step = ins * part.outs.len() * PANEL * PANEL;
+        for (o, out) in part.outs.clone().enumerate() {
+            for (i, channel) in part.ins.clone().enumerate() {
+                for c in 0..PANEL {
+                    let from = ((o * ins + i) * PANEL + c) * PANEL;
+                    let to = (out * all + channel) * taps + c * PANEL;
+                    // SAFETY: points inside `du`, taps inside this task's blocks of `dw`.
+                    unsafe {
+                        let to = part.dw.add(to);
+                        let from = du.as_ptr().add(from);
+                        (self.transforms.weight_back)(from, step, to, PANEL * PANEL, part.accumulate)
+                    }
+                }
+            }
+        }
+    }
+
+    /// `A dY Aᵀ` of some tiles into `dm[P][block][tile][16]`.
+    ///
+    /// # Safety
+    /// As for [`Self::run`].
+    unsafe fn output_tiles(&self, part: &Part, tiles: Range<usize>, dm: &mut [f32]) {
+        let [oh, ow] = self.grid.output;
+        let outs = self.desc.filters.div_ceil(PANEL);
+        let step = part.outs.len() * tiles.len() * PANEL;
+        for (o, block) in part.outs.clone().enumerate() {
+            for tile in tiles.clone() {
+                let (n, row, col) = self.grid.place(tile);
+                let (at, window) = self.grid.output_window(row, col);
+                let at = (n * outs + block) * oh * ow * PANEL + at;
+                let to = (o * tiles.len() + tile - tiles.start) * PANEL;
+                // SAFETY: the window lies inside `dy`, the points inside `dm`.
+                unsafe {
+                    let to = dm.as_mut_ptr().add(to);
+                    (self.transforms.output_back)(self.dy.add(at), ow * PANEL, window, to, step)
+                }
+            }
+        }
+    }
+
+    /// `dU_p (+)= V_pᵀ·dM_p` into `du[P][out block][in block][16 c][16 k]`.
+    ///
+    /// # Safety
+    /// As for [`Self::run`].
+    unsafe fn products(&self, part: &Part, tiles: usize, v: &[f32], dm: &[f32], add: bool, du: &mut [f32]) {
+        let (ins, outs, plane) = (part.ins.len(), part.outs.len(), tiles * PANEL);
+        let step = PANEL as isize;
+        let sum = Sum::product(tiles, step, step, 0);
+        let rows = Rows::strided(1, step);
+        let tall = self.family.unit_rows();
+        for point in 0..self.order.points() {
+            for o in 0..outs {
+                for i in 0..ins {
+                    for index in 0..PANEL.div_ceil(tall) {
+                        let r = even(PANEL, tall, index);
+                        let to = (((point * outs + o) * ins + i) * PANEL + r.start) * PANEL;
+                        let tile = Tile {
+                            a: v.as_ptr().wrapping_add((point * ins + i) * plane + r.start),
+                            b: dm.as_ptr().wrapping_add((point * outs + o) * plane),
+                            c: du.as_mut_ptr().wrapping_add(to),
+                            c_panel: 0,
+                            tail: PANEL,
+                            finish: Finish::plain(add),
+                        };
+                        // SAFETY: inside `v`, `dm` and `du`.
+                        unsafe { self.family.kernel(r.len(), 1, true)(&sum, &rows, &tile) }
+                    }
+                }
+            }
+        }
+    }
+}

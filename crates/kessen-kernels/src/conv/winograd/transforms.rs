@@ -1,0 +1,345 @@
+//! Winograd's transforms on 16 channels at a time, written once over vector primitives.
+//!
+//! With `α = m + 2` and a 3×3 kernel `g`, an `m × m` block of outputs is `Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A` of the `α × α` inputs
+//! `d` (Lavin and Gray, 2015). Points: 0, 1, −1, ∞ for `m = 2`; 0, ±1, ±2, ∞ for `m = 4`.
+
+use crate::isa::Isa;
+use crate::micro::Finish;
+
+/// Part of a block of pixels that exists: rows and columns, half open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Window {
+    pub rows: [usize; 2],
+    pub cols: [usize; 2],
+}
+
+/// `dst[p] = (T src Tᵀ)[p]`: reads pixels of a window (others are zero) at `src + row·src_row + col·16`, writes `α²`
+/// vectors `dst_step` apart.
+pub(super) type Spread =
+    unsafe fn(src: *const f32, src_row: usize, w: Window, dst: *mut f32, dst_step: usize);
+/// Output transform and epilogue of the window's pixels: reads `α²` vectors `src_step` apart; `c` is the block's first
+/// pixel, `row` the distance of rows there.
+pub(super) type Gather =
+    unsafe fn(src: *const f32, src_step: usize, w: Window, c: *mut f32, row: usize, finish: &Finish);
+/// `α²` vectors `dst_step` apart from 9 taps `src_step` apart, in reverse order where `flip`.
+pub(super) type Weight =
+    unsafe fn(src: *const f32, src_step: usize, flip: bool, dst: *mut f32, dst_step: usize);
+/// 9 taps `dst_step` apart from `α²` vectors `src_step` apart; adds to what is there where `add`.
+pub(super) type WeightBack =
+    unsafe fn(src: *const f32, src_step: usize, dst: *mut f32, dst_step: usize, add: bool);
+
+/// The transforms of one order on one instruction set. Safety of each: the vectors read and written lie in memory the
+/// caller owns, and the CPU has the instruction set.
+pub(super) struct Transforms {
+    /// `Bᵀ d B`.
+    pub input: Spread,
+    /// `A y Aᵀ`.
+    pub output_back: Spread,
+    /// `Aᵀ m A`.
+    pub output: Gather,
+    /// `G g Gᵀ`.
+    pub weight: Weight,
+    /// `Gᵀ u G`.
+    pub weight_back: WeightBack,
+}
+
+/// The transforms of the active instruction set for blocks of `m × m` outputs, `m` being 2 or 4.
+pub(super) fn active(m: usize) -> &'static Transforms {
+    let [two, four] = match Isa::active() {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => &avx512::TRANSFORMS,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => &avx2::TRANSFORMS,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => &neon::TRANSFORMS,
+        _ => &scalar::TRANSFORMS,
+    };
+    if m == 2 { two } else { four }
+}
+
+/// Applies the one-dimensional transform `$f` (`[V; $n]` to `[V; $k]`) to columns, then to rows:
+/// `$read(row, column)` to `$write(row, column, value)`.
+macro_rules! both_ways {
+    ($f:ident, $n:literal, $k:literal, |$i:ident, $j:ident| $read:expr, |$r:ident, $c:ident, $v:ident| $write:expr) => {{
+        let mut half = [[zero(); $n]; $k];
+        for $j in 0..$n {
+            let mut column = [zero(); $n];
+            for $i in 0..$n {
+                column[$i] = $read;
+            }
+            let column = $f(column);
+            for k in 0..$k {
+                half[k][$j] = column[k];
+            }
+        }
+        for $r in 0..$k {
+            let line = $f(half[$r]);
+            for $c in 0..$k {
+                let $v = line[$c];
+                $write;
+            }
+        }
+    }};
+}
+
+/// Expands to the two-dimensional transforms of one order.
+macro_rules! order {
+    ($(#[$feature:meta])?; $name:ident, $m:literal, $alpha:literal, $bt:ident, $at:ident, $a:ident, $g:ident, $gt:ident) => {
+        mod $name {
+            use super::*;
+
+            $(#[$feature])?
+            pub unsafe fn input(src: *const f32, src_row: usize, w: Window, dst: *mut f32, dst_step: usize) {
+                let whole = w == Window { rows: [0, $alpha], cols: [0, $alpha] };
+                for part in (0..PANEL).step_by(LANES) {
+                    // SAFETY: only pixels of the window are read; see `Transforms`.
+                    unsafe {
+                        let src = src.wrapping_add(part);
+                        if whole {
+                            both_ways!($bt, $alpha, $alpha, |i, j| load(src.wrapping_add(i * src_row + j * PANEL)),
+                                |r, c, v| store(dst.add((r * $alpha + c) * dst_step + part), v));
+                        } else {
+                            both_ways!($bt, $alpha, $alpha, |i, j| if w.has(i, j) {
+                                load(src.wrapping_add(i * src_row + j * PANEL))
+                            } else {
+                                zero()
+                            }, |r, c, v| store(dst.add((r * $alpha + c) * dst_step + part), v));
+                        }
+                    }
+                }
+            }
+
+            $(#[$feature])?
+            pub unsafe fn output_back(src: *const f32, src_row: usize, w: Window, dst: *mut f32, dst_step: usize) {
+                for part in (0..PANEL).step_by(LANES) {
+                    // SAFETY: only pixels of the window are read; see `Transforms`.
+                    unsafe {
+                        both_ways!($a, $m, $alpha, |i, j| if w.has(i, j) {
+                            load(src.wrapping_add(i * src_row + j * PANEL + part))
+                        } else {
+                            zero()
+                        }, |r, c, v| store(dst.add((r * $alpha + c) * dst_step + part), v));
+                    }
+                }
+            }
+
+            $(#[$feature])?
+            pub unsafe fn output(src: *const f32, src_step: usize, w: Window, c: *mut f32, row: usize, f: &Finish) {
+                for part in (0..PANEL).step_by(LANES) {
+                    // SAFETY: only pixels of the window are touched; see `Transforms`.
+                    unsafe {
+                        let bias = if f.bias_column.is_null() { zero() } else { load(f.bias_column.add(part)) };
+                        both_ways!($at, $alpha, $m, |i, j| load(src.add((i * $alpha + j) * src_step + part)),
+                            |r, q, v| if w.has(r, q) {
+                                let at = r * row + q * PANEL + part;
+                                store(c.add(at), finish(v, bias, at, c, f));
+                            });
+                    }
+                }
+            }
+
+            $(#[$feature])?
+            pub unsafe fn weight(src: *const f32, src_step: usize, flip: bool, dst: *mut f32, dst_step: usize) {
+                for part in (0..PANEL).step_by(LANES) {
+                    // SAFETY: see `Transforms`.
+                    unsafe {
+                        both_ways!($g, 3, $alpha, |i, j| {
+                            let tap = if flip { 8 - (i * 3 + j) } else { i * 3 + j };
+                            load(src.add(tap * src_step + part))
+                        }, |r, c, v| store(dst.add((r * $alpha + c) * dst_step + part), v));
+                    }
+                }
+            }
+
+            $(#[$feature])?
+            pub unsafe fn weight_back(src: *const f32, src_step: usize, dst: *mut f32, dst_step: usize, keep: bool) {
+                for part in (0..PANEL).step_by(LANES) {
+                    // SAFETY: see `Transforms`.
+                    unsafe {
+                        both_ways!($gt, $alpha, 3, |i, j| load(src.add((i * $alpha + j) * src_step + part)),
+                            |r, c, v| {
+                                let to = dst.add((r * 3 + c) * dst_step + part);
+                                store(to, if keep { add(load(to), v) } else { v });
+                            });
+                    }
+                }
+            }
+        }
+    };
+}
+
+/// Expands to the transforms of one instruction set; the primitives are those of its micro-kernels.
+macro_rules! transforms {
+    ($(#[$feature:meta])?; $isa:ident) => {
+        mod $isa {
+            use super::{Transforms, Window};
+            use crate::epilogue::Activation;
+            use crate::micro::{Finish, PANEL};
+            use crate::micro::$isa::*;
+
+            pub(super) static TRANSFORMS: [Transforms; 2] = [
+                Transforms {
+                    input: two::input,
+                    output_back: two::output_back,
+                    output: two::output,
+                    weight: two::weight,
+                    weight_back: two::weight_back,
+                },
+                Transforms {
+                    input: four::input,
+                    output_back: four::output_back,
+                    output: four::output,
+                    weight: four::weight,
+                    weight_back: four::weight_back,
+                },
+            ];
+
+            /// The epilogue of one vector.
+            ///
+            /// # Safety
+            /// `c` and the residual are readable at `at`.
+            $(#[$feature])?
+            #[inline]
+            unsafe fn finish(v: V, bias: V, at: usize, c: *const f32, f: &Finish) -> V {
+                let mut v = fma(splat(f.alpha), v, bias);
+                // SAFETY: the caller's promise.
+                unsafe {
+                    if !f.residual.is_null() {
+                        v = add(v, load(f.residual.add(at)));
+                    }
+                    if f.accumulate {
+                        v = add(v, load(c.add(at)));
+                    }
+                }
+                match f.activation {
+                    Activation::Identity => v,
+                    Activation::Relu => max(zero(), v),
+                    Activation::LeakyRelu(slope) => fma(splat(slope), min(zero(), v), max(zero(), v)),
+                    Activation::Clamp(low, high) => min(splat(high), max(splat(low), v)),
+                }
+            }
+
+            $(#[$feature])?
+            #[inline]
+            fn bt4(d: [V; 4]) -> [V; 4] {
+                [sub(d[0], d[2]), add(d[1], d[2]), sub(d[2], d[1]), sub(d[1], d[3])]
+            }
+
+            $(#[$feature])?
+            #[inline]
+            fn at4(m: [V; 4]) -> [V; 2] {
+                [add(add(m[0], m[1]), m[2]), sub(sub(m[1], m[2]), m[3])]
+            }
+
+            $(#[$feature])?
+            #[inline]
+            fn a4(y: [V; 2]) -> [V; 4] {
+                [y[0], add(y[0], y[1]), sub(y[0], y[1]), sub(zero(), y[1])]
+            }
+
+            $(#[$feature])?
+            #[inline]
+            fn g4(g: [V; 3]) -> [V; 4] {
+                let half = splat(0.5);
+                let even = mul(half, add(g[0], g[2]));
+                let odd = mul(half, g[1]);
+                [g[0], add(even, odd), sub(even, odd), g[2]]
+            }
+
+            $(#[$feature])?
+            #[inline]
+            fn gt4(u: [V; 4]) -> [V; 3] {
+                let half = splat(0.5);
+                let even = mul(half, add(u[1], u[2]));
+                [add(u[0], even), mul(half, sub(u[1], u[2])), add(even, u[3])]
+            }
+
+            $(#[$feature])?
+            #[inline]
+            fn bt6(d: [V; 6]) -> [V; 6] {
+                let (two, four, minus_four, minus_five) = (splat(2.0), splat(4.0), splat(-4.0), splat(-5.0));
+                let t0 = fma(minus_four, d[2], d[4]);
+                let t1 = fma(minus_four, d[1], d[3]);
+                let t2 = sub(d[4], d[2]);
+                let t3 = mul(two, sub(d[3], d[1]));
+                [
+                    fma(four, d[0], fma(minus_five, d[2], d[4])),
+                    add(t0, t1),
+                    sub(t0, t1),
+                    add(t2, t3),
+                    sub(t2, t3),
+                    fma(four, d[1], fma(minus_five, d[3], d[5])),
+                ]
+            }
+
+            $(#[$feature])?
+            #[inline]
+            fn at6(m: [V; 6]) -> [V; 4] {
+                let (two, four, eight) = (splat(2.0), splat(4.0), splat(8.0));
+                let (a, b) = (add(m[1], m[2]), sub(m[1], m[2]));
+                let (c, e) = (add(m[3], m[4]), sub(m[3], m[4]));
+                [add(add(m[0], a), c), fma(two, e, b), fma(four, c, a), add(fma(eight, e, b), m[5])]
+            }
+
+            $(#[$feature])?
+            #[inline]
+            fn a6(y: [V; 4]) -> [V; 6] {
+                let (two, four) = (splat(2.0), splat(4.0));
+                let (even1, odd1) = (add(y[0], y[2]), add(y[1], y[3]));
+                let even2 = fma(four, y[2], y[0]);
+                let odd2 = mul(two, fma(four, y[3], y[1]));
+                [y[0], add(even1, odd1), sub(even1, odd1), add(even2, odd2), sub(even2, odd2), y[3]]
+            }
+
+            $(#[$feature])?
+            #[inline]
+            fn g6(g: [V; 3]) -> [V; 6] {
+                let (quarter, sixth) = (splat(0.25), splat(1.0 / 6.0));
+                let (twelfth, small) = (splat(1.0 / 12.0), splat(1.0 / 24.0));
+                let (even1, odd1) = (mul(sixth, add(g[0], g[2])), mul(sixth, g[1]));
+                let even2 = fma(small, g[0], mul(sixth, g[2]));
+                let odd2 = mul(twelfth, g[1]);
+                let minus = sub(zero(), even1);
+                [
+                    mul(quarter, g[0]),
+                    sub(minus, odd1),
+                    add(minus, odd1),
+                    add(even2, odd2),
+                    sub(even2, odd2),
+                    g[2],
+                ]
+            }
+
+            $(#[$feature])?
+            #[inline]
+            fn gt6(u: [V; 6]) -> [V; 3] {
+                let (quarter, sixth) = (splat(0.25), splat(1.0 / 6.0));
+                let (twelfth, small) = (splat(1.0 / 12.0), splat(1.0 / 24.0));
+                let (sum1, sum2) = (add(u[1], u[2]), add(u[3], u[4]));
+                [
+                    fma(quarter, u[0], sub(mul(small, sum2), mul(sixth, sum1))),
+                    fma(twelfth, sub(u[3], u[4]), mul(sixth, sub(u[2], u[1]))),
+                    fma(sixth, sub(sum2, sum1), u[5]),
+                ]
+            }
+
+            order!($(#[$feature])?; two, 2, 4, bt4, at4, a4, g4, gt4);
+            order!($(#[$feature])?; four, 4, 6, bt6, at6, a6, g6, gt6);
+        }
+    };
+}
+
+impl Window {
+    #[inline]
+    fn has(&self, row: usize, col: usize) -> bool {
+        (self.rows[0]..self.rows[1]).contains(&row) && (self.cols[0]..self.cols[1]).contains(&col)
+    }
+}
+
+transforms!(; scalar);
+#[cfg(target_arch = "x86_64")]
+transforms!(#[target_feature(enable = "avx2,fma")]; avx2);
+#[cfg(target_arch = "x86_64")]
+transforms!(#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]; avx512);
+#[cfg(target_arch = "aarch64")]
+transforms!(#[target_feature(enable = "neon")]; neon);

@@ -1,0 +1,249 @@
+//! The update rules, one vector at a time.
+
+use super::{Adam, Around, RmsProp, Sgd};
+use crate::isa::Isa;
+use crate::simd::{Float, LANES, Simd, kernel};
+
+/// A rule with `N` state vectors.
+pub(super) trait Rule<const N: usize>: Copy + Sync {
+    /// The new parameter and state from parameter, gradient and state.
+    fn update<S: Simd>(self, s: S, p: S::F, g: S::F, state: [S::F; N]) -> (S::F, [S::F; N]);
+
+    /// Updates slices of one length.
+    fn apply(
+        self,
+        isa: Isa,
+        around: Around,
+        p: &mut [f32],
+        g: &[f32],
+        states: [&mut [f32]; N],
+        average: Option<&mut [f32]>,
+    );
+}
+
+/// Declares the kernel of a rule with some number of state vectors, and the rule's `apply`.
+macro_rules! instances {
+    ($($kernel:ident $with:ident $rule:ty, $n:literal;)*) => {$(
+        kernel! {
+            fn $kernel(rule: $rule, around: Around, p: &mut [f32], g: &[f32], states: [&mut [f32]; $n],
+                average: Option<&mut [f32]>) = $with;
+        }
+
+        #[inline(always)]
+        fn $with<S: Simd>(s: S, rule: $rule, around: Around, p: &mut [f32], g: &[f32],
+            states: [&mut [f32]; $n], average: Option<&mut [f32]>) {
+            sweep(s, rule, around, p, g, states, average);
+        }
+    )*};
+}
+
+/// Forwards a rule's `apply` to its kernel.
+macro_rules! apply_by {
+    ($kernel:ident, $n:literal) => {
+        fn apply(
+            self,
+            isa: Isa,
+            around: Around,
+            p: &mut [f32],
+            g: &[f32],
+            states: [&mut [f32]; $n],
+            average: Option<&mut [f32]>,
+        ) {
+            $kernel(isa, self, around, p, g, states, average);
+        }
+    };
+}
+
+instances! {
+    plain plain_with Plain, 0;
+    momentum momentum_with Momentum, 1;
+    moments moments_with Moments, 2;
+    rms rms_with Rms<false, false>, 1;
+    rms_centred rms_centred_with Rms<true, false>, 2;
+    rms_momentum rms_momentum_with Rms<false, true>, 2;
+    rms_both rms_both_with Rms<true, true>, 3;
+}
+
+/// `v`, or 0 where it is below the normal range.
+#[inline(always)]
+fn flush<S: Simd>(s: S, v: S::F) -> S::F {
+    s.splat(0.0).select(v.abs().lt(s.splat(f32::MIN_POSITIVE)), v)
+}
+
+#[inline(always)]
+fn sweep<S: Simd, R: Rule<N>, const N: usize>(
+    s: S,
+    rule: R,
+    around: Around,
+    p: &mut [f32],
+    g: &[f32],
+    states: [&mut [f32]; N],
+    mut average: Option<&mut [f32]>,
+) {
+    let (scale, high, low) = (s.splat(around.grad_scale), s.splat(around.clip), s.splat(-around.clip));
+    for (i, (p, g)) in p.chunks_mut(LANES).zip(g.chunks(LANES)).enumerate() {
+        let range = i * LANES..i * LANES + g.len();
+        let mut state = [s.splat(0.0); N];
+        let mut k = 0;
+        while k < N {
+            state[k] = s.load_part(&states[k][range.clone()]);
+            k += 1;
+        }
+        let g = high.min(low.max(s.load_part(g) * scale));
+        let (new, state) = rule.update(s, s.load_part(p), g, state);
+        new.store_part(p);
+        k = 0;
+        while k < N {
+            flush(s, state[k]).store_part(&mut states[k][range.clone()]);
+            k += 1;
+        }
+        if let Some(average) = average.as_deref_mut() {
+            let old = s.load_part(&average[range.clone()]);
+            (new - old).mul_add(s.splat(around.keep), old).store_part(&mut average[range]);
+        }
+    }
+}
+
+/// Gradient descent without momentum.
+#[derive(Clone, Copy)]
+pub(super) struct Plain {
+    pub lr: f32,
+    pub decay: f32,
+}
+
+impl Rule<0> for Plain {
+    #[inline(always)]
+    fn update<S: Simd>(self, s: S, p: S::F, g: S::F, state: [S::F; 0]) -> (S::F, [S::F; 0]) {
+        let g = p.mul_add(s.splat(self.decay), g);
+        (g.mul_add(s.splat(-self.lr), p), state)
+    }
+    apply_by!(plain, 0);
+}
+
+/// Gradient descent with momentum.
+#[derive(Clone, Copy)]
+pub(super) struct Momentum(pub Sgd);
+
+impl Rule<1> for Momentum {
+    #[inline(always)]
+    fn update<S: Simd>(self, s: S, p: S::F, g: S::F, [v]: [S::F; 1]) -> (S::F, [S::F; 1]) {
+        let o = self.0;
+        let g = p.mul_add(s.splat(o.weight_decay), g);
+        let v = match o.first {
+            true => g,
+            false => v.mul_add(s.splat(o.momentum), g * s.splat(1.0 - o.dampening)),
+        };
+        let direction = if o.nesterov { v.mul_add(s.splat(o.momentum), g) } else { v };
+        (direction.mul_add(s.splat(-o.lr), p), [v])
+    }
+    apply_by!(momentum, 1);
+}
+
+/// Adam and AdamW with the step's constants worked out.
+#[derive(Clone, Copy)]
+pub(super) struct Moments {
+    beta1: f32,
+    beta2: f32,
+    eps: f32,
+    /// L2 penalty (Adam), else 0.
+    penalty: f32,
+    /// What the parameter is multiplied with first.
+    shrink: f32,
+    /// −lr/(1 − β₁ᵗ)
+    size: f32,
+    /// 1/√(1 − β₂ᵗ)
+    correction: f32,
+}
+
+impl Moments {
+    pub fn new(o: &Adam) -> Self {
+        let power = |beta: f32| 1.0 - f64::from(beta).powf(o.step as f64);
+        let (penalty, shrink) =
+            if o.decoupled { (0.0, 1.0 - o.lr * o.weight_decay) } else { (o.weight_decay, 1.0) };
+        Moments {
+            beta1: o.beta1,
+            beta2: o.beta2,
+            eps: o.eps,
+            penalty,
+            shrink,
+            size: (-f64::from(o.lr) / power(o.beta1)) as f32,
+            correction: (1.0 / power(o.beta2).sqrt()) as f32,
+        }
+    }
+}
+
+impl Rule<2> for Moments {
+    #[inline(always)]
+    fn update<S: Simd>(self, s: S, p: S::F, g: S::F, [m, v]: [S::F; 2]) -> (S::F, [S::F; 2]) {
+        let g = p.mul_add(s.splat(self.penalty), g);
+        let m = (g - m).mul_add(s.splat(1.0 - self.beta1), m);
+        let v = v.mul_add(s.splat(self.beta2), g * g * s.splat(1.0 - self.beta2));
+        let deviation = v.sqrt().mul_add(s.splat(self.correction), s.splat(self.eps));
+        ((m / deviation).mul_add(s.splat(self.size), p * s.splat(self.shrink)), [m, v])
+    }
+    apply_by!(moments, 2);
+}
+
+/// RMSprop; state: mean square, mean gradient where centred, momentum's buffer where there is momentum.
+#[derive(Clone, Copy)]
+pub(super) struct Rms<const CENTRED: bool, const MOMENTUM: bool>(pub RmsProp);
+
+/// What all forms share: the penalised gradient over its deviation, the mean square, and the mean gradient.
+#[inline(always)]
+fn rms_direction<S: Simd>(
+    s: S,
+    o: RmsProp,
+    p: S::F,
+    g: S::F,
+    v: S::F,
+    a: Option<S::F>,
+) -> (S::F, S::F, S::F) {
+    let g = p.mul_add(s.splat(o.weight_decay), g);
+    let v = v.mul_add(s.splat(o.alpha), g * g * s.splat(1.0 - o.alpha));
+    let (a, square) = match a {
+        None => (v, v),
+        Some(a) => {
+            let a = (g - a).mul_add(s.splat(1.0 - o.alpha), a);
+            (a, s.splat(0.0).max(v - a * a))
+        }
+    };
+    (g / (square.sqrt() + s.splat(o.eps)), v, a)
+}
+
+impl Rule<1> for Rms<false, false> {
+    #[inline(always)]
+    fn update<S: Simd>(self, s: S, p: S::F, g: S::F, [v]: [S::F; 1]) -> (S::F, [S::F; 1]) {
+        let (d, v, _) = rms_direction(s, self.0, p, g, v, None);
+        (d.mul_add(s.splat(-self.0.lr), p), [v])
+    }
+    apply_by!(rms, 1);
+}
+
+impl Rule<2> for Rms<true, false> {
+    #[inline(always)]
+    fn update<S: Simd>(self, s: S, p: S::F, g: S::F, [v, a]: [S::F; 2]) -> (S::F, [S::F; 2]) {
+        let (d, v, a) = rms_direction(s, self.0, p, g, v, Some(a));
+        (d.mul_add(s.splat(-self.0.lr), p), [v, a])
+    }
+    apply_by!(rms_centred, 2);
+}
+
+impl Rule<2> for Rms<false, true> {
+    #[inline(always)]
+    fn update<S: Simd>(self, s: S, p: S::F, g: S::F, [v, b]: [S::F; 2]) -> (S::F, [S::F; 2]) {
+        let (d, v, _) = rms_direction(s, self.0, p, g, v, None);
+        let b = b.mul_add(s.splat(self.0.momentum), d);
+        (b.mul_add(s.splat(-self.0.lr), p), [v, b])
+    }
+    apply_by!(rms_momentum, 2);
+}
+
+impl Rule<3> for Rms<true, true> {
+    #[inline(always)]
+    fn update<S: Simd>(self, s: S, p: S::F, g: S::F, [v, a, b]: [S::F; 3]) -> (S::F, [S::F; 3]) {
+        let (d, v, a) = rms_direction(s, self.0, p, g, v, Some(a));
+        let b = b.mul_add(s.splat(self.0.momentum), d);
+        (b.mul_add(s.splat(-self.0.lr), p), [v, a, b])
+    }
+    apply_by!(rms_both, 3);
+}
