@@ -1,12 +1,17 @@
 //! From a group of nodes to steps: one file per kind of operator.
 
 mod argmax;
+mod cast;
 pub(crate) mod conv;
+mod copy;
+mod custom;
 mod dropout;
 mod elementwise;
+mod embedding;
 mod linear;
 mod loss;
 mod norm;
+mod optimizer;
 pub(crate) mod pool;
 mod reduce;
 mod shape;
@@ -15,7 +20,6 @@ mod softmax;
 use kessen_graph::{NodeId, Op, ValueId};
 
 use super::builder::PlanBuilder;
-use super::fuse;
 use crate::{Error, Result};
 
 /// Lowers one group of nodes.
@@ -36,7 +40,9 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
         Op::LayerNormGrad(_) => norm::lower_layer_grad(b, id),
         Op::Linear(_) => linear::lower(b, group),
         Op::MatMul(_) => linear::lower_matmul(b, id),
-        op if fuse::is_elementwise(op) => elementwise::lower(b, group),
+        Op::Unary(_) | Op::UnaryGrad(_) | Op::Binary(_) | Op::Clamp(_) | Op::ClampGrad(_) => {
+            elementwise::lower(b, group)
+        }
         Op::Reduce(_) => reduce::lower(b, id),
         Op::SumTo(_) => reduce::lower_sum_to(b, id),
         Op::Reshape(_) => shape::lower_alias(b, id),
@@ -51,7 +57,16 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
         Op::RegressionLoss(_) | Op::BceWithLogits(_) => loss::lower_pointwise(b, id),
         Op::RegressionLossGrad(_) | Op::BceWithLogitsGrad(_) => loss::lower_pointwise_grad(b, id),
         Op::Dropout(_) => dropout::lower(b, id),
-        _ => Err(unsupported(b, b.graph.node(id).outputs[0], "TEMP")),
+        Op::SgdStep(_) | Op::AdamStep(_) | Op::RmspropStep(_) => optimizer::lower(b, id),
+        Op::GlobalNorm(_) => optimizer::lower_global_norm(b, id),
+        Op::Transpose(_) => copy::lower_transpose(b, id),
+        Op::Slice(_) => copy::lower_slice(b, id),
+        Op::Pad(_) => copy::lower_pad(b, id),
+        Op::Concat(_) => copy::lower_concat(b, id),
+        Op::Embedding(_) => embedding::lower(b, id),
+        Op::EmbeddingGrad(_) => embedding::lower_grad(b, id),
+        Op::Cast(_) => cast::lower(b, id),
+        Op::Custom(_) => custom::lower(b, id),
     }
 }
 

@@ -1,0 +1,64 @@
+//! Rows of a table, and gradients back to them.
+
+use kessen_graph::{NodeId, Op};
+use kessen_kernels::Indices;
+use kessen_kernels::embedding::Embedding;
+
+use crate::cpu::builder::{Layout, PlanBuilder};
+use crate::{Error, Result};
+
+/// Refuses an id that is no row of the table.
+fn check(path: &str, operator: &str, ids: &[i64], rows: usize) -> Result<()> {
+    let bad = |&id: &i64| usize::try_from(id).map_or(true, |id| id >= rows);
+    match ids.iter().position(bad) {
+        None => Ok(()),
+        Some(position) => Err(Error::Index {
+            path: path.to_owned(),
+            operator: operator.to_owned(),
+            index: ids[position],
+            position,
+            limit: rows,
+        }),
+    }
+}
+
+fn kernel_error(error: &kessen_kernels::Error) -> Error {
+    kessen_graph::Error::Inconsistent(error.to_string()).into()
+}
+
+/// y = weight[ids].
+pub(crate) fn lower(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
+    let node = b.graph.node(id);
+    let Op::Embedding(op) = &node.op else { return Ok(()) };
+    let (ids, table) = (node.inputs[0], node.inputs[1]);
+    let (rows, width) = (b.shape(table)[0], b.shape(table)[1]);
+    let kernel = Embedding { rows, width, padding: op.padding_index };
+    let reads = [b.plain(ids), b.plain(table)];
+    let out = b.result(node.outputs[0], Layout::Plain);
+    let path = node.path.clone();
+    b.step("embedding", &reads, &[out], move |views, _| {
+        let ids = views.read_ids(0);
+        check(&path, "embedding", ids, rows)?;
+        kernel.forward(views.read(1), Indices::I64(ids), views.write(0)).map_err(|e| kernel_error(&e))
+    });
+    Ok(())
+}
+
+/// dweight[ids] += dy.
+pub(crate) fn lower_grad(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
+    let node = b.graph.node(id);
+    let Op::EmbeddingGrad(op) = &node.op else { return Ok(()) };
+    let (dy, ids) = (node.inputs[0], node.inputs[1]);
+    let width = b.shape(node.outputs[0])[1];
+    let (rows, padding) = (op.rows, op.padding_index);
+    let kernel = Embedding { rows, width, padding };
+    let reads = [b.plain(ids), b.plain(dy)];
+    let out = b.result(node.outputs[0], Layout::Plain);
+    let path = node.path.clone();
+    b.step("embedding gradient", &reads, &[out], move |views, _| {
+        let ids = views.read_ids(0);
+        check(&path, "embedding_grad", ids, rows)?;
+        kernel.backward(Indices::I64(ids), views.read(1), views.write(0), false).map_err(|e| kernel_error(&e))
+    });
+    Ok(())
+}
