@@ -32,7 +32,7 @@ fn check(d: ConvDesc) {
     let want = reference(&d, &x, &w, &dy);
     let xl = Guarded::new(&block(&x, d.batch, d.channels, ins, 7.0));
     let dyl = Guarded::new(&block(&dy, d.batch, d.filters, outs, 5.0));
-    for (order, share) in [(Order::Two, 3e-6), (Order::Four, 2e-5)] {
+    for (order, share) in [(Order::Two, 3e-6), (Order::Four, 6e-6)] {
         everywhere(&format!("{order:?} {d:?}"), |what| {
             let mut wl = Guarded::nan(d.weight_len());
             d.pack_weight(&w, wl.get_mut());
@@ -138,11 +138,10 @@ fn accuracy_with_many_channels() {
     let errors = [Order::Two, Order::Four].map(|order| {
         let mut scratch = vec![0.0; winograd::forward_scratch(&d, order)];
         winograd::forward(&d, order, &xl, &wl, &Epilogue::store(), &mut y, &mut scratch);
-        assert_near(&unblock(&y, 1, d.filters, 144), &want.y, 1e-5, "winograd")
+        assert_near(&unblock(&y, 1, d.filters, 144), &want.y, 5e-6, "winograd")
     });
     println!(
         "largest error of the largest output: direct {direct:.1e}, two {:.1e}, four {:.1e}",
         errors[0], errors[1]
     );
-    assert!(errors[0] < 3e-6, "{errors:?}");
 }

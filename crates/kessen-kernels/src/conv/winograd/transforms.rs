@@ -1,10 +1,19 @@
 //! Winograd's transforms on 16 channels at a time, written once over vector primitives.
 //!
 //! With `α = m + 2` and a 3×3 kernel `g`, an `m × m` block of outputs is `Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A` of the `α × α` inputs
-//! `d` (Lavin and Gray, 2015). Points: 0, 1, −1, ∞ for `m = 2`; 0, ±1, ±2, ∞ for `m = 4`.
+//! `d` (Lavin and Gray, 2015). Points: 0, ±1, ∞ for `m = 2`; 0, ±3/4, ±3/2, ∞ for `m = 4`. The usual ±1, ±2 are six times
+//! less accurate: their powers differ more.
 
 use crate::isa::Isa;
 use crate::micro::Finish;
+
+/// The points ±`A1`, ±`B1` of `m = 4`, their squares, and the product of each point's distances from the others.
+const A1: f32 = 0.75;
+const B1: f32 = 1.5;
+const A2: f32 = A1 * A1;
+const B2: f32 = B1 * B1;
+const NA: f32 = 2.0 * A2 * (A2 - B2);
+const NB: f32 = 2.0 * B2 * (B2 - A2);
 
 /// Part of a block of pixels that exists: rows and columns, half open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,7 +181,7 @@ macro_rules! order {
 macro_rules! transforms {
     ($(#[$feature:meta])?; $isa:ident) => {
         mod $isa {
-            use super::{Transforms, Window};
+            use super::{A1, A2, B1, B2, NA, NB, Transforms, Window};
             use crate::epilogue::Activation;
             use crate::micro::{Finish, PANEL};
             use crate::micro::$isa::*;
@@ -257,55 +266,53 @@ macro_rules! transforms {
             $(#[$feature])?
             #[inline]
             fn bt6(d: [V; 6]) -> [V; 6] {
-                let (two, four, minus_four, minus_five) = (splat(2.0), splat(4.0), splat(-4.0), splat(-5.0));
-                let t0 = fma(minus_four, d[2], d[4]);
-                let t1 = fma(minus_four, d[1], d[3]);
-                let t2 = sub(d[4], d[2]);
-                let t3 = mul(two, sub(d[3], d[1]));
+                let even_a = fma(splat(-B2), d[2], d[4]);
+                let odd_a = fma(splat(A1), d[3], mul(splat(-A1 * B2), d[1]));
+                let even_b = fma(splat(-A2), d[2], d[4]);
+                let odd_b = fma(splat(B1), d[3], mul(splat(-B1 * A2), d[1]));
+                let (product, sum) = (splat(A2 * B2), splat(-A2 - B2));
                 [
-                    fma(four, d[0], fma(minus_five, d[2], d[4])),
-                    add(t0, t1),
-                    sub(t0, t1),
-                    add(t2, t3),
-                    sub(t2, t3),
-                    fma(four, d[1], fma(minus_five, d[3], d[5])),
+                    fma(product, d[0], fma(sum, d[2], d[4])),
+                    add(even_a, odd_a),
+                    sub(even_a, odd_a),
+                    add(even_b, odd_b),
+                    sub(even_b, odd_b),
+                    fma(product, d[1], fma(sum, d[3], d[5])),
                 ]
             }
 
             $(#[$feature])?
             #[inline]
             fn at6(m: [V; 6]) -> [V; 4] {
-                let (two, four, eight) = (splat(2.0), splat(4.0), splat(8.0));
-                let (a, b) = (add(m[1], m[2]), sub(m[1], m[2]));
-                let (c, e) = (add(m[3], m[4]), sub(m[3], m[4]));
-                [add(add(m[0], a), c), fma(two, e, b), fma(four, c, a), add(fma(eight, e, b), m[5])]
+                let (even_a, odd_a) = (add(m[1], m[2]), sub(m[1], m[2]));
+                let (even_b, odd_b) = (add(m[3], m[4]), sub(m[3], m[4]));
+                [
+                    add(add(m[0], even_a), even_b),
+                    fma(splat(B1), odd_b, mul(splat(A1), odd_a)),
+                    fma(splat(B2), even_b, mul(splat(A2), even_a)),
+                    fma(splat(B1 * B2), odd_b, fma(splat(A1 * A2), odd_a, m[5])),
+                ]
             }
 
             $(#[$feature])?
             #[inline]
             fn a6(y: [V; 4]) -> [V; 6] {
-                let (two, four) = (splat(2.0), splat(4.0));
-                let (even1, odd1) = (add(y[0], y[2]), add(y[1], y[3]));
-                let even2 = fma(four, y[2], y[0]);
-                let odd2 = mul(two, fma(four, y[3], y[1]));
-                [y[0], add(even1, odd1), sub(even1, odd1), add(even2, odd2), sub(even2, odd2), y[3]]
+                let (even_a, odd_a) = (fma(splat(A2), y[2], y[0]), fma(splat(A1 * A2), y[3], mul(splat(A1), y[1])));
+                let (even_b, odd_b) = (fma(splat(B2), y[2], y[0]), fma(splat(B1 * B2), y[3], mul(splat(B1), y[1])));
+                [y[0], add(even_a, odd_a), sub(even_a, odd_a), add(even_b, odd_b), sub(even_b, odd_b), y[3]]
             }
 
             $(#[$feature])?
             #[inline]
             fn g6(g: [V; 3]) -> [V; 6] {
-                let (quarter, sixth) = (splat(0.25), splat(1.0 / 6.0));
-                let (twelfth, small) = (splat(1.0 / 12.0), splat(1.0 / 24.0));
-                let (even1, odd1) = (mul(sixth, add(g[0], g[2])), mul(sixth, g[1]));
-                let even2 = fma(small, g[0], mul(sixth, g[2]));
-                let odd2 = mul(twelfth, g[1]);
-                let minus = sub(zero(), even1);
+                let (even_a, odd_a) = (fma(splat(A2 / NA), g[2], mul(splat(1.0 / NA), g[0])), mul(splat(A1 / NA), g[1]));
+                let (even_b, odd_b) = (fma(splat(B2 / NB), g[2], mul(splat(1.0 / NB), g[0])), mul(splat(B1 / NB), g[1]));
                 [
-                    mul(quarter, g[0]),
-                    sub(minus, odd1),
-                    add(minus, odd1),
-                    add(even2, odd2),
-                    sub(even2, odd2),
+                    mul(splat(1.0 / (A2 * B2)), g[0]),
+                    add(even_a, odd_a),
+                    sub(even_a, odd_a),
+                    add(even_b, odd_b),
+                    sub(even_b, odd_b),
                     g[2],
                 ]
             }
@@ -313,13 +320,12 @@ macro_rules! transforms {
             $(#[$feature])?
             #[inline]
             fn gt6(u: [V; 6]) -> [V; 3] {
-                let (quarter, sixth) = (splat(0.25), splat(1.0 / 6.0));
-                let (twelfth, small) = (splat(1.0 / 12.0), splat(1.0 / 24.0));
-                let (sum1, sum2) = (add(u[1], u[2]), add(u[3], u[4]));
+                let (even_a, odd_a) = (add(u[1], u[2]), sub(u[1], u[2]));
+                let (even_b, odd_b) = (add(u[3], u[4]), sub(u[3], u[4]));
                 [
-                    fma(quarter, u[0], sub(mul(small, sum2), mul(sixth, sum1))),
-                    fma(twelfth, sub(u[3], u[4]), mul(sixth, sub(u[2], u[1]))),
-                    fma(sixth, sub(sum2, sum1), u[5]),
+                    fma(splat(1.0 / NB), even_b, fma(splat(1.0 / NA), even_a, mul(splat(1.0 / (A2 * B2)), u[0]))),
+                    fma(splat(B1 / NB), odd_b, mul(splat(A1 / NA), odd_a)),
+                    fma(splat(B2 / NB), even_b, fma(splat(A2 / NA), even_a, u[5])),
                 ]
             }
 
