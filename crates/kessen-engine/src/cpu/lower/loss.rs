@@ -149,6 +149,9 @@ pub(crate) fn lower_pointwise(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()>
     let Some((kind, reduction)) = pointwise_kind(&node.op) else { return Ok(()) };
     let (x, target) = (node.inputs[0], node.inputs[1]);
     let n = b.len(x);
+    if node.inputs.get(2).is_some_and(|&weight| b.len(weight) != 1) {
+        return super::weighted_bce::lower(b, &node.inputs, node.outputs[0], reduction);
+    }
     let reads = reads(b, &node.inputs);
     let gradient = gradient_of(b, node);
     let (loss, scratch) = (b.result(node.outputs[0], Layout::Plain), b.scratch(pointwise_scratch(n)));
@@ -177,6 +180,9 @@ pub(crate) fn lower_pointwise_grad(b: &mut PlanBuilder<'_>, id: NodeId) -> Resul
         return Ok(());
     }
     let n = b.len(node.inputs[1]);
+    if node.inputs.get(3).is_some_and(|&weight| b.len(weight) != 1) {
+        return super::weighted_bce::lower_grad(b, &node.inputs, node.outputs[0], reduction);
+    }
     let reads = reads(b, &node.inputs);
     let (dx, scratch) = (b.result(node.outputs[0], Layout::Plain), b.scratch(pointwise_scratch(n)));
     b.step("loss gradient", &reads, &[dx, scratch], move |views, _| {

@@ -16,6 +16,7 @@ pub(crate) mod pool;
 mod reduce;
 mod shape;
 mod softmax;
+mod weighted_bce;
 
 use kessen_graph::{NodeId, Op, ValueId};
 
