@@ -147,6 +147,9 @@ pub(crate) fn lower_cross_entropy_grad(b: &mut PlanBuilder<'_>, id: NodeId) -> R
 pub(crate) fn lower_pointwise(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
     let node = b.graph.node(id);
     let Some((kind, reduction)) = pointwise_kind(&node.op) else { return Ok(()) };
+    if let Some(&weight) = node.inputs.get(2).filter(|&&w| b.len(w) != 1) {
+        return lower_weighted_bce(b, id, weight, reduction);
+    }
     let (x, target) = (node.inputs[0], node.inputs[1]);
     let n = b.len(x);
     if node.inputs.get(2).is_some_and(|&weight| b.len(weight) != 1) {
@@ -179,6 +182,9 @@ pub(crate) fn lower_pointwise_grad(b: &mut PlanBuilder<'_>, id: NodeId) -> Resul
     if b.lies(node.outputs[0], Layout::Plain) {
         return Ok(());
     }
+    if let Some(&weight) = node.inputs.get(3).filter(|&&w| b.len(w) != 1) {
+        return lower_weighted_bce(b, id, weight, reduction);
+    }
     let n = b.len(node.inputs[1]);
     if node.inputs.get(3).is_some_and(|&weight| b.len(weight) != 1) {
         return super::weighted_bce::lower_grad(b, &node.inputs, node.outputs[0], reduction);
@@ -192,6 +198,60 @@ pub(crate) fn lower_pointwise_grad(b: &mut PlanBuilder<'_>, id: NodeId) -> Resul
         Ok(())
     });
     Ok(())
+}
+
+/// Binary cross-entropy, or its gradient, with a weight for each class: a plain loop, as multi-label heads are small.
+///
+/// With x logit, y target, w weight: l = (1 − y)·x + (1 + (w − 1)·y)·(ln(1 + e^−|x|) + max(−x, 0)),
+/// dl/dx = (1 − y) − (1 + (w − 1)·y)/(1 + e^x).
+fn lower_weighted_bce(
+    b: &mut PlanBuilder<'_>,
+    id: NodeId,
+    weight: ValueId,
+    reduction: Reduction,
+) -> Result<()> {
+    let node = b.graph.node(id);
+    let is_gradient = matches!(node.op, Op::BceWithLogitsGrad(_));
+    let operands = if is_gradient { &node.inputs[1..] } else { &node.inputs[..] };
+    let sources = broadcast_sources(b.shape(operands[0]), b.shape(weight));
+    let mut reads = reads(b, operands);
+    if is_gradient {
+        reads.push(b.plain(node.inputs[0]));
+    }
+    let result = b.result(node.outputs[0], Layout::Plain);
+    b.step("weighted binary cross-entropy", &reads, &[result], move |views, _| {
+        let (x, target, weight) = (views.read(0), views.read(1), views.read(2));
+        let share = if reduction == Reduction::Mean { 1.0 / x.len() as f64 } else { 1.0 };
+        let elements = x.iter().zip(target).zip(&sources).map(|((&x, &y), &source)| {
+            (f64::from(x), f64::from(y), 1.0 + (f64::from(weight[source]) - 1.0) * f64::from(y))
+        });
+        if is_gradient {
+            let scale = f64::from(views.read(3)[0]) * share;
+            for (dx, (x, y, w)) in views.write(0).iter_mut().zip(elements) {
+                *dx = (scale * ((1.0 - y) - w / (1.0 + x.exp()))) as f32;
+            }
+        } else {
+            let losses =
+                elements.map(|(x, y, w)| (1.0 - y) * x + w * ((-x.abs()).exp().ln_1p() + (-x).max(0.0)));
+            views.write(0)[0] = (share * losses.sum::<f64>()) as f32;
+        }
+        Ok(())
+    });
+    Ok(())
+}
+
+/// For each element of `shape`, the element of an operand of shape `small` that is broadcast to it.
+fn broadcast_sources(shape: &[usize], small: &[usize]) -> Vec<usize> {
+    let source = |i: usize| {
+        let (mut rest, mut stride, mut at) = (i, 1, 0);
+        for (n, m) in shape.iter().rev().zip(small.iter().rev()) {
+            at += if *m == 1 { 0 } else { rest % n * stride };
+            rest /= n;
+            stride *= m;
+        }
+        at
+    };
+    (0..shape.iter().product()).map(source).collect()
 }
 
 fn pointwise_kind(op: &Op) -> Option<(Pointwise, Reduction)> {
