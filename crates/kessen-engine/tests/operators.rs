@@ -3,25 +3,17 @@
 
 mod cases;
 
-use cases::runner::{Part, Run};
+use cases::compare::{compare, relative_error, tolerance};
+use cases::runner::{Array, Part, Run};
 use cases::{Case, golden};
-use kessen_engine::{CompileOptions, Reference};
+use kessen_engine::{Backend, CompileOptions, Cpu, Mode, Reference};
+use kessen_graph::Bindings;
 
 /// Runs `check` on every case and reports all that fail at once.
 fn for_every_case(cases: &[Case], check: impl Fn(&Case) -> Result<(), String>) {
     let failures: Vec<String> =
         cases.iter().filter_map(|case| check(case).err().map(|e| format!("{}: {e}", case.name))).collect();
     assert!(failures.is_empty(), "{} of {} cases fail\n{}", failures.len(), cases.len(), failures.join("\n"));
-}
-
-/// The largest difference, relative to the largest expected magnitude.
-fn relative_error(found: &[f64], expected: &[f64]) -> f64 {
-    let scale = expected.iter().fold(1e-3f64, |m, v| m.max(v.abs()));
-    let pairs = found.iter().zip(expected);
-    // `max` would drop a NaN; a sum keeps it.
-    let worst =
-        pairs.map(|(a, b)| (a - b).abs()).fold(0.0, |m: f64, d| if d > m || d.is_nan() { d } else { m });
-    worst / scale
 }
 
 fn reference(case: &Case, part: Part) -> Result<Run, String> {
@@ -102,14 +94,45 @@ fn the_reference_agrees_with_pytorch() {
         for (name, found) in results.chain(gradients) {
             let key = format!("{}/{name}", case.name);
             let expected = values.get(&key).ok_or_else(|| format!("no stored `{key}`"))?;
-            if found.shape != expected.shape {
-                return Err(format!("{name} has shape {:?}, PyTorch's {:?}", found.shape, expected.shape));
-            }
-            let error = relative_error(&found.data, &expected.data);
-            if error > 1e-5 || error.is_nan() {
-                return Err(format!("{name} is off by {error:.1e}"));
+            compare(
+                &name,
+                &found,
+                &Array { shape: expected.shape.clone(), data: expected.data.clone() },
+                1e-5,
+            )?;
+        }
+        Ok(())
+    });
+}
+
+/// Runs the list on `backend`, forward for inference and with gradients for training, against the reference.
+fn agree_with_the_reference(backend: &dyn Backend) {
+    let training = CompileOptions { mode: Mode::Training, ..CompileOptions::inference() };
+    for_every_case(&cases::all(), |case| {
+        for (part, options) in
+            [(Part::Forward, CompileOptions::inference()), (Part::Backward, training.clone())]
+        {
+            let expected = reference(case, part)?;
+            let mut found = Run::new(case, part, backend, &options).map_err(|e| e.to_string())?;
+            // The second run sees what the first left in memory.
+            found.run().and_then(|()| found.run()).map_err(|e| e.to_string())?;
+            let graph = cases::runner::graph(case, part).map_err(|e| e.to_string())?;
+            let allowed = tolerance(&graph, &Bindings::default()).map_err(|e| e.to_string())?;
+            // The loss itself is left out: its terms cancel each other.
+            for (i, (name, _)) in graph.outputs().iter().enumerate().filter(|(_, (name, _))| name != "loss") {
+                compare(&format!("{part:?} {name}"), &found.output(i), &expected.output(i), allowed)?;
             }
         }
         Ok(())
     });
+}
+
+#[test]
+fn cpu_agrees_with_the_reference() {
+    agree_with_the_reference(&Cpu::new());
+}
+
+#[test]
+fn cpu_without_fusion_agrees_with_the_reference() {
+    agree_with_the_reference(&Cpu::unfused());
 }

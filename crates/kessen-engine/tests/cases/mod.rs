@@ -5,6 +5,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its part of the list")]
 
+pub mod compare;
 pub mod golden;
 pub mod runner;
 
