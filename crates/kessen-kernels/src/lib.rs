@@ -22,6 +22,7 @@ mod micro;
 pub mod norm;
 pub mod optim;
 pub mod pool;
+pub mod recurrent;
 pub mod reduce;
 mod simd;
 pub mod softmax;

@@ -1,0 +1,268 @@
+//! The forward pass.
+
+use super::point;
+use super::sequence::{Sequences, Tile as Batch, lanes, panels, tile_rows};
+use super::{Cell, Recurrent, States, Weights};
+use crate::epilogue::Epilogue;
+use crate::gemm::Gemm;
+use crate::isa::Isa;
+use crate::micro::{Family, Finish, MAX_ROWS, PANEL, Rows, Sum, Tile};
+use crate::threads::Address;
+use crate::{Error, Indices};
+
+/// What the forward pass writes.
+#[derive(Debug)]
+pub struct Outputs<'a> {
+    /// h of each step: rows of `H` at [`Recurrent::output_row`], 0 behind a sequence's end.
+    pub y: &'a mut [f32],
+    /// [`Recurrent::gates_len`]: kept for the backward pass, or scratch.
+    pub gates: &'a mut [f32],
+    /// [`Recurrent::extra_len`]: kept for the backward pass, or scratch.
+    pub extra: &'a mut [f32],
+    /// h after each sequence's last step, `[B, H]`.
+    pub h: Option<&'a mut [f32]>,
+    /// c after each sequence's last step, `[B, H]` (LSTM only).
+    pub c: Option<&'a mut [f32]>,
+}
+
+impl Recurrent {
+    fn input_product(&self) -> Gemm {
+        Gemm::new(self.rows(), self.columns(), self.inputs)
+    }
+
+    /// Number of elements of scratch that [`Recurrent::forward`] needs.
+    pub fn forward_scratch(&self) -> usize {
+        self.columns() + self.padded() + self.input_product().packed_scratch()
+    }
+
+    /// Runs the layer over `x`, `[rows, D]`. Inputs behind a sequence's end are not used, but must be finite where the
+    /// backward pass follows.
+    ///
+    /// # Errors
+    /// A length is larger than `T`.
+    ///
+    /// # Panics
+    /// If a slice's length does not fit.
+    pub fn forward(
+        &self,
+        x: &[f32],
+        weights: &Weights<'_>,
+        start: States<'_>,
+        lengths: Option<Indices<'_>>,
+        out: &mut Outputs<'_>,
+        scratch: &mut [f32],
+    ) -> Result<(), Error> {
+        self.check_lengths(lengths)?;
+        self.check(weights, x, start);
+        assert!(out.y.len() >= self.output_len(), "recurrent: outputs");
+        assert!(
+            out.gates.len() == self.gates_len() && out.extra.len() == self.extra_len(),
+            "recurrent: gates"
+        );
+        let (bias, scratch) = scratch.split_at_mut(self.columns());
+        let (bias_n, scratch) = scratch.split_at_mut(self.padded());
+        self.merge_biases(weights, bias, bias_n);
+        let epilogue = Epilogue::store().bias(bias);
+        self.input_product().run_packed(x, weights.input, out.gates, &epilogue, scratch);
+        let sequences = Sequences { layer: self, lengths };
+        sequences.for_padding(|row| out.y[row * self.output_row..][..self.hidden].fill(0.0));
+        let family = Family::active();
+        let pass = Pass {
+            sequences,
+            family,
+            isa: Isa::active(),
+            most: tile_rows(family, self.batch),
+            weights: weights.recurrent,
+            start,
+            bias_n,
+            y: Address(out.y.as_mut_ptr()),
+            gates: Address(out.gates.as_mut_ptr()),
+            extra: Address(out.extra.as_mut_ptr()),
+        };
+        sequences.drive(false, |s, batch, blocks| {
+            let mut block = blocks.start;
+            while block < blocks.end {
+                let mut wide = 1;
+                sequences.for_tiles(s, batch.clone(), pass.most, |tile| {
+                    wide = pass.blocks_at_once(blocks.end - block);
+                    pass.tile(s, &tile, block, wide);
+                });
+                block += wide;
+            }
+        });
+        self.final_states(sequences, start, out);
+        Ok(())
+    }
+
+    /// b_ih + b_hh, except for a GRU's n: there b_hh goes to `bias_n`.
+    fn merge_biases(&self, weights: &Weights<'_>, bias: &mut [f32], bias_n: &mut [f32]) {
+        bias.fill(0.0);
+        bias_n.fill(0.0);
+        for b in [weights.bias_input, weights.bias_recurrent].into_iter().flatten() {
+            bias.iter_mut().zip(b).for_each(|(sum, &b)| *sum += b);
+        }
+        if self.cell == Cell::Gru {
+            for block in 0..self.blocks() {
+                let n = (3 * block + 2) * PANEL..(3 * block + 3) * PANEL;
+                match weights.bias_input {
+                    Some(b) => bias[n.clone()].copy_from_slice(&b[n.clone()]),
+                    None => bias[n.clone()].fill(0.0),
+                }
+                if let Some(b) = weights.bias_recurrent {
+                    bias_n[block * PANEL..(block + 1) * PANEL].copy_from_slice(&b[n]);
+                }
+            }
+        }
+    }
+
+    /// Copies each sequence's last h and c.
+    fn final_states(&self, sequences: Sequences<'_>, start: States<'_>, out: &mut Outputs<'_>) {
+        let width = self.hidden;
+        let copy = |to: &mut [f32], from: &[f32], row: usize, first: Option<&[f32]>| {
+            for b in 0..self.batch {
+                let to = &mut to[b * width..(b + 1) * width];
+                match (sequences.len(b), first) {
+                    (0, None) => to.fill(0.0),
+                    (0, Some(first)) => to.copy_from_slice(&first[b * width..(b + 1) * width]),
+                    (n, _) => to.copy_from_slice(&from[sequences.row(b, n - 1) * row..][..width]),
+                }
+            }
+        };
+        if let Some(h) = out.h.as_deref_mut() {
+            copy(h, out.y, self.output_row, start.h);
+        }
+        if let (Some(c), Cell::Lstm) = (out.c.as_deref_mut(), self.cell) {
+            copy(c, out.extra, self.padded(), start.c);
+        }
+    }
+}
+
+/// The recursion's operands.
+struct Pass<'a> {
+    sequences: Sequences<'a>,
+    family: &'static Family,
+    isa: Isa,
+    /// Most rows of a tile.
+    most: usize,
+    weights: &'a [f32],
+    start: States<'a>,
+    bias_n: &'a [f32],
+    y: Address<f32>,
+    gates: Address<f32>,
+    extra: Address<f32>,
+}
+
+impl Pass<'_> {
+    /// How many blocks a tile covers: several only where a block is one panel.
+    fn blocks_at_once(&self, left: usize) -> usize {
+        match self.sequences.layer.cell {
+            Cell::Elman(_) => panels(self.family, self.most, left),
+            _ => 1,
+        }
+    }
+
+    /// Step `s` of the tile's sequences for `wide` blocks from `block` on.
+    fn tile(&self, s: usize, tile: &Batch, block: usize, wide: usize) {
+        let layer = self.sequences.layer;
+        self.product(s, tile, block, wide);
+        let (gates, padded) = (layer.cell.gates(), layer.padded());
+        for block in block..block + wide {
+            let mut p = point::Forward {
+                cell: layer.cell,
+                count: tile.count,
+                width: lanes(layer, block),
+                gates: [std::ptr::null_mut(); MAX_ROWS],
+                extra: [std::ptr::null_mut(); MAX_ROWS],
+                before: [std::ptr::null(); MAX_ROWS],
+                y: [std::ptr::null_mut(); MAX_ROWS],
+            };
+            let unit = block * PANEL;
+            for (r, b) in tile.iter().enumerate() {
+                let row = self.sequences.row(b, s);
+                p.gates[r] = self.gates.get().wrapping_add(row * layer.columns() + gates * unit);
+                p.extra[r] = self.extra.get().wrapping_add(row * padded + unit);
+                p.y[r] = self.y.get().wrapping_add(row * layer.output_row + unit);
+                let last = |first: Option<&[f32]>, at: *const f32, stride: usize| match s {
+                    0 => first.map_or(std::ptr::null(), |f| f[b * layer.hidden + unit..].as_ptr()),
+                    _ => at.wrapping_add(self.sequences.row(b, s - 1) * stride + unit),
+                };
+                p.before[r] = match layer.cell {
+                    Cell::Elman(_) => std::ptr::null(),
+                    Cell::Lstm => last(self.start.c, self.extra.get(), padded),
+                    Cell::Gru => last(self.start.h, self.y.get(), layer.output_row),
+                };
+            }
+            point::forward(self.isa, &p);
+        }
+    }
+
+    /// Adds W_hh·h′ to the tile's gates (a GRU's third gate gets a place of its own).
+    fn product(&self, s: usize, tile: &Batch, block: usize, wide: usize) {
+        let layer = self.sequences.layer;
+        let gates = layer.cell.gates();
+        let own = if layer.cell == Cell::Gru { 2 } else { gates * wide };
+        let mut rows = Rows::strided(0, 0);
+        let mut extra = rows;
+        for (r, b) in tile.iter().enumerate() {
+            rows.a[r] = match s {
+                0 => b * layer.hidden,
+                _ => self.sequences.row(b, s - 1) * layer.output_row,
+            } as isize;
+            rows.c[r] = (self.sequences.row(b, s) * layer.columns()) as isize;
+            extra.c[r] = (self.sequences.row(b, s) * layer.padded()) as isize;
+        }
+        extra.a = rows.a;
+        let a = match (s, self.start.h) {
+            (0, None) => {
+                if layer.cell == Cell::Gru {
+                    self.bias_only(tile, block, &extra);
+                }
+                return;
+            }
+            (0, Some(h)) => h.as_ptr(),
+            _ => self.y.get().cast_const(),
+        };
+        let panel_len = layer.hidden * PANEL;
+        let sum = Sum::product(layer.hidden, 1, PANEL as isize, panel_len as isize);
+        let mut done = 0;
+        while done < own {
+            let n = panels(self.family, tile.count, own - done);
+            let panel = block * gates + done;
+            let t = Tile {
+                a,
+                b: self.weights[panel * panel_len..].as_ptr(),
+                c: self.gates.get().wrapping_add(panel * PANEL),
+                c_panel: PANEL as isize,
+                tail: PANEL,
+                finish: Finish::plain(true),
+            };
+            // SAFETY: rows and panels lie in the slices whose lengths were checked; tasks write disjoint tiles, and
+            // what they read was written by earlier steps.
+            unsafe { self.family.kernel(tile.count, n, false)(&sum, &rows, &t) }
+            done += n;
+        }
+        if layer.cell == Cell::Gru {
+            let bias_column = self.bias_n[block * PANEL..].as_ptr();
+            let t = Tile {
+                a,
+                b: self.weights[(block * gates + 2) * panel_len..].as_ptr(),
+                c: self.extra.get().wrapping_add(block * PANEL),
+                c_panel: 0,
+                tail: PANEL,
+                finish: Finish { bias_column, ..Finish::plain(false) },
+            };
+            // SAFETY: as above.
+            unsafe { self.family.kernel(tile.count, 1, false)(&sum, &extra, &t) }
+        }
+    }
+
+    /// W_hn·h′ + b_hn where h′ is 0.
+    fn bias_only(&self, tile: &Batch, block: usize, extra: &Rows) {
+        let bias = &self.bias_n[block * PANEL..(block + 1) * PANEL];
+        for r in 0..tile.count {
+            let to = self.extra.get().wrapping_offset(extra.c[r]).wrapping_add(block * PANEL);
+            // SAFETY: a whole block of the row, written by this task alone.
+            unsafe { to.copy_from_nonoverlapping(bias.as_ptr(), PANEL) }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The cells themselves: what happens to the gates of sixteen units of some rows, forward and backward.
+
+use super::{Activation, Cell};
+use crate::math;
+use crate::micro::{MAX_ROWS, PANEL};
+use crate::simd::{Float, LANES, Simd, kernel};
+
+/// Where the values of up to a tile's rows lie, for one block of units. Null stands for zeros. Gates are whole panels;
+/// everything else has `width` lanes.
+#[derive(Clone, Copy)]
+pub(super) struct Forward {
+    pub cell: Cell,
+    pub count: usize,
+    pub width: usize,
+    /// Sums on entry, activated gates on return.
+    pub gates: [*mut f32; MAX_ROWS],
+    /// LSTM: c, written. GRU: W_hn·h′ + b_hn, read.
+    pub extra: [*mut f32; MAX_ROWS],
+    /// LSTM: the c before. GRU: the h before.
+    pub before: [*const f32; MAX_ROWS],
+    pub y: [*mut f32; MAX_ROWS],
+}
+
+/// As [`Forward`], for the backward pass.
+#[derive(Clone, Copy)]
+pub(super) struct Backward {
+    pub cell: Cell,
+    pub count: usize,
+    pub width: usize,
+    /// Activated gates.
+    pub gates: [*const f32; MAX_ROWS],
+    /// LSTM: c. GRU: W_hn·h′ + b_hn. Elman: y.
+    pub extra: [*const f32; MAX_ROWS],
+    /// LSTM: the c before. GRU: the h before.
+    pub before: [*const f32; MAX_ROWS],
+    pub dy: [*const f32; MAX_ROWS],
+    /// What the later step sends back through the recurrent weights, or the last state's gradient; whole panels.
+    pub dh: [*const f32; MAX_ROWS],
+    /// LSTM: dc, replaced by that of the step before. GRU: dh past the weights, replaced likewise. Whole panels.
+    pub carry: [*mut f32; MAX_ROWS],
+    /// Gradients of the gates' sums.
+    pub dgates: [*mut f32; MAX_ROWS],
+    /// GRU: those that go to the recurrent weights.
+    pub dgates_recurrent: [*mut f32; MAX_ROWS],
+}
+
+kernel! {
+    /// One step of the cell. All places must be valid.
+    pub(super) fn forward(p: &Forward) = forward_with;
+    /// One step of the cell backward. All places must be valid.
+    pub(super) fn backward(p: &Backward) = backward_with;
+}
+
+/// Panel number `k` behind `p`.
+#[inline(always)]
+fn panel<S: Simd>(s: S, p: *const f32, k: usize) -> S::F {
+    // SAFETY: the caller of the kernel vouches for whole panels.
+    s.load(unsafe { &*p.add(k * PANEL).cast() })
+}
+
+#[inline(always)]
+fn put_panel<S: Simd>(v: S::F, p: *mut f32, k: usize) {
+    // SAFETY: as above.
+    v.store(unsafe { &mut *p.add(k * PANEL).cast::<[f32; LANES]>() });
+}
+
+/// `width` lanes at `p`, or zeros.
+#[inline(always)]
+fn part<S: Simd>(s: S, p: *const f32, width: usize) -> S::F {
+    if p.is_null() {
+        return s.splat(0.0);
+    }
+    // SAFETY: the caller of the kernel vouches for `width` elements.
+    s.load_part(unsafe { std::slice::from_raw_parts(p, width) })
+}
+
+#[inline(always)]
+fn put_part<S: Simd>(v: S::F, p: *mut f32, width: usize) {
+    // SAFETY: as above.
+    v.store_part(unsafe { std::slice::from_raw_parts_mut(p, width) });
+}
+
+/// `v`, or 0 where it is below the normal range.
+#[inline(always)]
+fn flush<S: Simd>(s: S, v: S::F) -> S::F {
+    s.splat(0.0).select(v.abs().lt(s.splat(f32::MIN_POSITIVE)), v)
+}
+
+#[inline(always)]
+fn forward_with<S: Simd>(s: S, p: &Forward) {
+    for r in 0..p.count {
+        let gates = p.gates[r];
+        let h = match p.cell {
+            Cell::Elman(f) => {
+                let v = panel(s, gates, 0);
+                match f {
+                    Activation::Tanh => math::tanh(s, v),
+                    Activation::Relu => s.splat(0.0).max(v),
+                    Activation::Sigmoid => math::sigmoid(s, v),
+                    Activation::Identity => v,
+                }
+            }
+            Cell::Lstm => {
+                let i = math::sigmoid(s, panel(s, gates, 0));
+                let f = math::sigmoid(s, panel(s, gates, 1));
+                let g = math::tanh(s, panel(s, gates, 2));
+                let o = math::sigmoid(s, panel(s, gates, 3));
+                let c = flush(s, f.mul_add(part(s, p.before[r], p.width), i * g));
+                put_panel::<S>(i, gates, 0);
+                put_panel::<S>(f, gates, 1);
+                put_panel::<S>(g, gates, 2);
+                put_panel::<S>(o, gates, 3);
+                put_part::<S>(c, p.extra[r], p.width);
+                o * math::tanh(s, c)
+            }
+            Cell::Gru => {
+                let reset = math::sigmoid(s, panel(s, gates, 0));
+                let z = math::sigmoid(s, panel(s, gates, 1));
+                let n = math::tanh(s, reset.mul_add(panel(s, p.extra[r], 0), panel(s, gates, 2)));
+                put_panel::<S>(reset, gates, 0);
+                put_panel::<S>(z, gates, 1);
+                put_panel::<S>(n, gates, 2);
+                z.mul_add(part(s, p.before[r], p.width) - n, n)
+            }
+        };
+        put_part::<S>(flush(s, h), p.y[r], p.width);
+    }
+}
+
+#[inline(always)]
+fn backward_with<S: Simd>(s: S, p: &Backward) {
+    for r in 0..p.count {
+        let dh = part(s, p.dy[r], p.width) + panel(s, p.dh[r], 0);
+        match p.cell {
+            Cell::Elman(f) => {
+                let (y, one) = (part(s, p.extra[r], p.width), s.splat(1.0));
+                let slope = match f {
+                    Activation::Tanh => (one - y) * (one + y),
+                    Activation::Relu => one.select(s.splat(0.0).lt(y), s.splat(0.0)),
+                    Activation::Sigmoid => y * (one - y),
+                    Activation::Identity => one,
+                };
+                put_panel::<S>(flush(s, dh * slope), p.dgates[r], 0);
+            }
+            Cell::Lstm => lstm_backward(s, p, r, dh),
+            Cell::Gru => gru_backward(s, p, r, dh),
+        }
+    }
+}
+
+#[inline(always)]
+fn lstm_backward<S: Simd>(s: S, p: &Backward, r: usize, dh: S::F) {
+    let one = s.splat(1.0);
+    let (i, f) = (panel(s, p.gates[r], 0), panel(s, p.gates[r], 1));
+    let (g, o) = (panel(s, p.gates[r], 2), panel(s, p.gates[r], 3));
+    let t = math::tanh(s, part(s, p.extra[r], p.width));
+    let dc = (dh * o).mul_add((one - t) * (one + t), panel(s, p.carry[r], 0));
+    let di = dc * g * i * (one - i);
+    let df = dc * part(s, p.before[r], p.width) * f * (one - f);
+    let dg = dc * i * (one - g) * (one + g);
+    let d_o = dh * t * o * (one - o);
+    put_panel::<S>(flush(s, di), p.dgates[r], 0);
+    put_panel::<S>(flush(s, df), p.dgates[r], 1);
+    put_panel::<S>(flush(s, dg), p.dgates[r], 2);
+    put_panel::<S>(flush(s, d_o), p.dgates[r], 3);
+    put_panel::<S>(flush(s, dc * f), p.carry[r], 0);
+}
+
+#[inline(always)]
+fn gru_backward<S: Simd>(s: S, p: &Backward, r: usize, dh: S::F) {
+    let one = s.splat(1.0);
+    let (reset, z, n) = (panel(s, p.gates[r], 0), panel(s, p.gates[r], 1), panel(s, p.gates[r], 2));
+    let dh = dh + panel(s, p.carry[r], 0);
+    let dn = flush(s, dh * (one - z) * (one - n) * (one + n));
+    let dz = flush(s, dh * (part(s, p.before[r], p.width) - n) * z * (one - z));
+    let dr = flush(s, dn * panel(s, p.extra[r], 0) * reset * (one - reset));
+    for out in [p.dgates[r], p.dgates_recurrent[r]] {
+        put_panel::<S>(dr, out, 0);
+        put_panel::<S>(dz, out, 1);
+    }
+    put_panel::<S>(dn, p.dgates[r], 2);
+    put_panel::<S>(flush(s, dn * reset), p.dgates_recurrent[r], 2);
+    put_panel::<S>(flush(s, dh * z), p.carry[r], 0);
+}

@@ -1,0 +1,127 @@
+//! Which rows belong to which step, and how the recursion's work is shared.
+
+use super::Recurrent;
+use crate::Indices;
+use crate::gemm::even;
+use crate::micro::{Family, MAX_ROWS, PANEL};
+use crate::threads::parallel_for;
+use std::ops::Range;
+
+/// Bytes of recurrent weights up to which a core keeps them in its own cache.
+const CACHED: usize = 512 * 1024;
+/// Sequences of a task where threads share the batch.
+const GROUP: usize = 8;
+/// Multiply-adds of a step below which threads don't share it.
+const STEP_WORK: usize = 128 * 1024;
+
+/// Up to a tile's rows: sequences that have the step at hand.
+#[derive(Clone, Copy)]
+pub(super) struct Tile {
+    pub sequences: [usize; MAX_ROWS],
+    pub count: usize,
+}
+
+impl Tile {
+    /// The sequences.
+    pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        self.sequences[..self.count].iter().copied()
+    }
+}
+
+/// A layer with the lengths of its sequences.
+#[derive(Clone, Copy)]
+pub(super) struct Sequences<'a> {
+    pub layer: &'a Recurrent,
+    pub lengths: Option<Indices<'a>>,
+}
+
+impl Sequences<'_> {
+    /// Number of valid steps of sequence `b`.
+    pub fn len(&self, b: usize) -> usize {
+        self.lengths.map_or(self.layer.time, |l| l.get(b) as usize)
+    }
+
+    /// The row of time `t` of sequence `b`.
+    pub fn row_at(&self, b: usize, t: usize) -> usize {
+        match self.layer.batch_first {
+            true => b * self.layer.time + t,
+            false => t * self.layer.batch + b,
+        }
+    }
+
+    /// The row of sequence `b`'s step number `s`.
+    pub fn row(&self, b: usize, s: usize) -> usize {
+        self.row_at(b, if self.layer.reverse { self.len(b) - 1 - s } else { s })
+    }
+
+    /// Number of steps of the longest sequence.
+    pub fn steps(&self) -> usize {
+        (0..self.layer.batch).map(|b| self.len(b)).max().unwrap_or(0)
+    }
+
+    /// Calls `f` with the rows behind each sequence's end.
+    pub fn for_padding(&self, mut f: impl FnMut(usize)) {
+        for b in 0..self.layer.batch {
+            (self.len(b)..self.layer.time).for_each(|t| f(self.row_at(b, t)));
+        }
+    }
+
+    /// Calls `f` with the sequences among `range` that are longer than `s`, a tile at a time.
+    pub fn for_tiles(&self, s: usize, range: Range<usize>, most: usize, mut f: impl FnMut(Tile)) {
+        let parts = range.len().div_ceil(most);
+        for part in 0..parts {
+            let mut tile = Tile { sequences: [0; MAX_ROWS], count: 0 };
+            for i in even(range.len(), most, part) {
+                let b = range.start + i;
+                if s < self.len(b) {
+                    tile.sequences[tile.count] = b;
+                    tile.count += 1;
+                }
+            }
+            if tile.count > 0 {
+                f(tile);
+            }
+        }
+    }
+
+    /// Calls `f` with step, sequences and blocks of hidden units for everything to be done, steps in order, or the
+    /// last one first where `backward`.
+    pub fn drive(&self, backward: bool, f: impl Fn(usize, Range<usize>, Range<usize>) + Sync) {
+        let (steps, batch, blocks) = (self.steps(), self.layer.batch, self.layer.blocks());
+        let at = |i: usize| if backward { steps - 1 - i } else { i };
+        let weights = self.layer.weight_len(self.layer.hidden);
+        if batch * weights < STEP_WORK && batch < 2 * GROUP {
+            return (0..steps).for_each(|i| f(at(i), 0..batch, 0..blocks));
+        }
+        if weights * size_of::<f32>() <= CACHED && batch >= 2 * GROUP {
+            let groups = batch.div_ceil(GROUP);
+            return parallel_for(groups, |group| {
+                for i in 0..steps {
+                    f(at(i), even(batch, GROUP, group), 0..blocks);
+                }
+            });
+        }
+        // Pairs of blocks keep two-panel tiles whole.
+        let per_task = blocks.div_ceil(16).next_multiple_of(2);
+        for i in 0..steps {
+            parallel_for(blocks.div_ceil(per_task), |task| {
+                f(at(i), 0..batch, task * per_task..((task + 1) * per_task).min(blocks));
+            });
+        }
+    }
+}
+
+/// Most rows of a tile for a batch of `rows`.
+pub(super) fn tile_rows(family: &Family, rows: usize) -> usize {
+    family.rows(family.panels_for(rows))
+}
+
+/// Most panels (1, 2 or 4, at most `left`) that a kernel takes with `rows` rows.
+pub(super) fn panels(family: &Family, rows: usize, left: usize) -> usize {
+    [4, 2].into_iter().find(|&n| n <= left && rows <= family.rows(n)).unwrap_or(1)
+}
+
+/// Lanes of block `block` that are hidden units.
+pub(super) fn lanes(layer: &Recurrent, block: usize) -> usize {
+    PANEL.min(layer.hidden - block * PANEL)
+}
