@@ -2,3 +2,6 @@
 
 #[path = "../../crates/kessen-data/tests/bodies/mod.rs"]
 pub mod data;
+
+#[path = "../../crates/kessen-formats/tests/bodies/mod.rs"]
+pub mod formats;

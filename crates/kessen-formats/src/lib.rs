@@ -5,12 +5,13 @@
 
 mod atomic;
 mod error;
-pub mod fuzz;
+mod model;
 pub mod npy;
 mod params;
 mod safetensors;
 
 pub use atomic::write_atomic;
 pub use error::{Error, ParamReport, Result};
+pub use model::Model;
 pub use params::match_params;
 pub use safetensors::SafeTensors;

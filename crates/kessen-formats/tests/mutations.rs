@@ -1,8 +1,11 @@
 //! The fuzz targets' bodies on mutated files, for some seconds.
 
+mod bodies;
+
 use std::time::{Duration, Instant};
 
-use kessen_formats::{SafeTensors, fuzz, npy};
+use kessen_formats::{Model, SafeTensors, npy};
+use kessen_graph::Graph;
 use kessen_tensor::{Rng, Tensor};
 
 /// Runs `body` on mutations of `seed`: bytes flipped, set, cut out, doubled, and digits exchanged.
@@ -43,10 +46,18 @@ fn sample() -> SafeTensors {
 
 #[test]
 fn safetensors_survives_mutations() {
-    mutate(&sample().encode(), fuzz::safetensors);
+    mutate(&sample().encode(), bodies::safetensors);
 }
 
 #[test]
 fn npy_survives_mutations() {
-    mutate(&npy::encode(&Tensor::from_vec(&[2, 3], vec![1.0f64; 6]).unwrap()).unwrap(), fuzz::npy);
+    mutate(&npy::encode(&Tensor::from_vec(&[2, 3], vec![1.0f64; 6]).unwrap()).unwrap(), bodies::npy);
+}
+
+#[test]
+fn model_survives_mutations() {
+    let graph = Graph::from_text("x: input batch 2 4 4\nconv a 2 3x3 | relu | flatten | linear b 2").unwrap();
+    let value = |shape: &[usize]| Tensor::zeros(kessen_tensor::DType::F32, shape).unwrap();
+    let params = graph.params().iter().map(|p| (p.path.clone(), value(&p.shape))).collect();
+    mutate(&Model::new(graph, params).unwrap().encode(), bodies::model);
 }

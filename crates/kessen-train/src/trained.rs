@@ -1,6 +1,9 @@
 //! What a training leaves: a model that answers, and how it came about.
 
+use std::path::Path;
+
 use kessen_data::{Dataset, Preprocess};
+use kessen_formats::Model;
 use kessen_graph::Graph;
 use kessen_tensor::Tensor;
 
@@ -40,6 +43,25 @@ impl Trained {
     /// An input that is missing, unknown or of another shape.
     pub fn predict(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>> {
         self.predictor.predict(inputs)
+    }
+
+    /// The model as a file holds it: wiring, parameters, preprocessing, labels.
+    ///
+    /// # Errors
+    /// None for a model that was trained.
+    pub fn to_model(&self) -> Result<Model> {
+        let mut model = Model::new(self.model.clone(), self.params().to_vec())?;
+        model.preprocess = serde_json::to_value(&self.preprocess).ok();
+        model.labels = self.preprocess.labels().map(<[String]>::to_vec).unwrap_or_default();
+        Ok(model)
+    }
+
+    /// Writes the model file, atomically.
+    ///
+    /// # Errors
+    /// [`crate::Error::Formats`] where the file can't be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        Ok(self.to_model()?.write(path.as_ref())?)
     }
 
     /// Weights and buffers by path.
