@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use kessen_tensor::{DType, Tensor};
 
+use crate::names::Names;
 use crate::{Bindings, Dim, Error, Init, Op, Result, Type, nearest};
 
 macro_rules! ids {
@@ -105,7 +106,7 @@ pub struct Graph {
     inputs: Vec<ValueId>,
     outputs: Vec<(String, ValueId)>,
     updates: Vec<(ParamId, ValueId)>,
-    names: HashSet<String>,
+    names: Names,
 }
 
 impl PartialEq for Graph {
@@ -361,7 +362,7 @@ impl Graph {
 
     /// `stem`, or `stem_1`, `stem_2` … where it is taken.
     pub fn fresh_name(&self, stem: &str) -> String {
-        fresh(stem, |name| self.names.contains(name))
+        self.names.fresh(stem)
     }
 
     /// Whether a value has that name.
@@ -442,7 +443,7 @@ impl Graph {
     fn push_value(&mut self, name: &str, ty: Type, origin: Origin) -> Result<ValueId> {
         check_name(name)?;
         check_type(name, &ty)?;
-        if !self.names.insert(name.to_owned()) {
+        if !self.names.insert(name) {
             return Err(Error::Duplicate { name: name.to_owned() });
         }
         self.values.push(Value { name: name.to_owned(), ty, origin });
@@ -450,13 +451,8 @@ impl Graph {
     }
 }
 
-/// `stem`, or the first of `stem_1`, `stem_2` … that is not taken.
-pub(crate) fn fresh(stem: &str, taken: impl Fn(&str) -> bool) -> String {
-    if !taken(stem) {
-        return stem.to_owned();
-    }
-    (1u64..).map(|i| format!("{stem}_{i}")).find(|n| !taken(n)).unwrap_or_default()
-}
+/// Bytes of a name at most.
+const MAX_NAME: usize = 1024;
 
 /// Dimensions of a value at most.
 const MAX_RANK: usize = 16;
@@ -485,7 +481,11 @@ fn check_type(name: &str, ty: &Type) -> Result<()> {
 fn check_name(name: &str) -> Result<()> {
     let first = name.chars().next().is_some_and(|c| c.is_alphabetic() || c == '_');
     let rest = name.chars().all(|c| c.is_alphanumeric() || "_-.#".contains(c));
-    if first && rest && name != "_" { Ok(()) } else { Err(Error::BadName { name: name.to_owned() }) }
+    if first && rest && name != "_" && name.len() <= MAX_NAME {
+        Ok(())
+    } else {
+        Err(Error::BadName { name: name.to_owned() })
+    }
 }
 
 /// A value of whole numbers: class labels, token ids.

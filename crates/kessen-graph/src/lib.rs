@@ -12,6 +12,7 @@ mod grad;
 mod graph;
 mod init;
 mod mode;
+mod names;
 mod op;
 pub mod ops;
 mod rewrite;

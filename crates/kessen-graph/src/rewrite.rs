@@ -5,7 +5,7 @@
 use kessen_tensor::Tensor;
 
 use crate::attribute::Attribute;
-use crate::graph::{Origin, ParamId, ValueId, fresh};
+use crate::graph::{Origin, ParamId, ValueId};
 use crate::{Bindings, Error, Graph, Node, Op, Result};
 
 /// What a rule of [`Graph::rewrite`] makes of a node.
@@ -80,7 +80,13 @@ impl<'g> Rewriter<'g> {
 
     /// `stem`, or `stem_1`, `stem_2` … where the old or the new graph has a value of that name.
     pub fn fresh_name(&self, stem: &str) -> String {
-        fresh(stem, |name| [self.source, &self.target].iter().any(|g| g.has_name(name)))
+        let mut name = self.target.fresh_name(stem);
+        let mut k = 0u64;
+        while self.source.has_name(&name) || self.target.has_name(&name) {
+            k += 1;
+            name = format!("{stem}_{k}");
+        }
+        name
     }
 
     /// The parameter of the new graph behind a value of the new graph, where it is one.

@@ -1,6 +1,11 @@
 //! The text form as a user writes it, and its errors.
 
+use kessen_graph::ops::avg_pool::AvgPool;
+use kessen_graph::ops::batch_norm::BatchNorm;
 use kessen_graph::ops::conv::conv;
+use kessen_graph::ops::embedding::Embedding;
+use kessen_graph::ops::layer_norm::LayerNorm;
+use kessen_graph::ops::max_pool::MaxPool;
 use kessen_graph::{Error, Graph, Init, ParamKind, gradients, shape};
 
 fn round_trip(graph: &Graph) -> String {
@@ -16,17 +21,60 @@ fn round_trip(graph: &Graph) -> String {
 fn lenet_is_four_lines() {
     let net = Graph::build("", |g| {
         let image = g.input("image", shape!["batch", 1, 28, 28]);
-        let h = image.conv("c1", conv(6, 5).padding(2)).relu();
-        let h = h.conv("c2", conv(16, 5)).relu().flatten();
+        let h = image.conv("c1", conv(6, 5).padding(2)).relu().max_pool(2);
+        let h = h.conv("c2", conv(16, 5)).relu().max_pool(2).flatten();
         let logits = h.linear("f3", 120).relu().linear("f4", 84).relu().linear("f5", 10);
         [("logits", logits)]
     })
     .unwrap();
     let text = "image: input batch 1 28 28\n\
-                conv c1 6 5x5 pad 2 | relu | conv c2 16 5x5 | relu | flatten\n\
+                conv c1 6 5x5 pad 2 | relu | max_pool 2\n\
+                conv c2 16 5x5 | relu | max_pool 2 | flatten\n\
                 linear f3 120 | relu | linear f4 84 | relu | linear f5 10 | output logits\n";
     assert_eq!(net.to_text(), text);
     assert_eq!(Graph::from_text(text).unwrap(), net);
+    let by_hand = text.replace("max_pool", "maxpool").replace("5x5", "5").replace("\nconv c2", " | conv c2");
+    assert_eq!(Graph::from_text(&by_hand).unwrap(), net);
+}
+
+#[test]
+fn layers_print_in_their_words() {
+    let net = Graph::build("", |g| {
+        let ids = g.input_ids("ids", shape!["batch", 12]);
+        let e = Embedding { padding_index: Some(0) };
+        let x = ids.embedding_with("e", 100, 8, e, Init::Normal(0.02)).layer_norm("n");
+        let x =
+            x.layer_norm_with("m", LayerNorm { dims: 2, eps: 1e-6 }, false).reshape(shape!["batch", 8, 3, 4]);
+        let x = x.batch_norm("b").conv("c", conv(4, 3).padding(1).init(Init::Normal(0.01)));
+        let x = x.batch_norm_with("d", BatchNorm { eps: 1e-3, ..BatchNorm::default() }).dropout(0.2);
+        let pool = MaxPool {
+            kernel: [3, 2],
+            stride: [1, 2],
+            padding: 1.into(),
+            ceil_mode: true,
+            ..MaxPool::default()
+        };
+        let x = x.max_pool_with(pool);
+        let pool = AvgPool { stride: [1, 1], count_include_pad: false, ..AvgPool::default() };
+        let x = x.avg_pool_with(pool);
+        let x = x.concat(&[&x], 2).global_avg_pool().flatten().group_norm("g", 2);
+        g.set_init("g.bias", Init::Constant(0.5));
+        x.rms_norm("r", 1e-6).log_softmax(1)
+    });
+    let text = "\
+ids: input i64 batch 12
+embedding e 100 8 padding_index 0 init normal(0.02) | layer_norm n
+m: layer_norm(_) 2 eps 0.000001
+reshape [batch,8,3,4]
+bn b | conv c 4 3x3 pad 1 init normal(0.01) | bn d eps 0.001 | dropout 0.2
+max_pool 3x2 stride 1x2 pad 1 ceil_mode | avg_pool 2 stride 1 count_include_pad false
+concat(_, _) 2 | global_avg_pool | flatten
+";
+    let printed = round_trip(&net.unwrap());
+    assert!(printed.starts_with(text), "{printed}");
+    assert!(printed.ends_with("r: mul(_, r.weight)\nlog_softmax\n"), "{printed}");
+    let short = "x: input batch 8 3 4\ngroup_norm g 2 | flatten | rms_norm r eps 0.001";
+    assert!(round_trip(&Graph::from_text(short).unwrap()).contains("g: add(_, g.shift)"));
 }
 
 #[test]

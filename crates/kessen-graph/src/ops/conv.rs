@@ -314,7 +314,7 @@ impl Wire {
         if !bias {
             return self.apply_named(path, op, &[&weight]);
         }
-        let fan_in = channels * kernel[0] * kernel[1];
+        let fan_in = channels.saturating_mul(kernel[0]).saturating_mul(kernel[1]);
         let bias = self.builder().param(&format!("{path}.bias"), &[filters], Init::default_bias(fan_in));
         self.apply_named(path, op, &[&weight, &bias])
     }

@@ -47,29 +47,31 @@ impl<'k> Arguments<'k> {
             Self { owner: owner.to_owned(), usage: signature.usage.clone(), place, given: Vec::new() };
         let mut positional = signature.positional.iter().copied();
         let keys: Vec<&'k str> = signature.positional.iter().chain(&signature.keys).copied().collect();
-        let mut words = words.iter();
+        let mut words = words.iter().peekable();
         while let Some(word) = words.next() {
             let flag = signature.flags.iter().copied().find(|f| plain(f) == plain(&word.text));
             let (key, value) = match (flag, find_key(&word.text, &keys)) {
-                (Some(flag), _) => (flag, word),
+                (Some(flag), _) => {
+                    words.next_if(|w| w.text == "=");
+                    let said = words.next_if(|w| w.text == "true" || w.text == "false");
+                    (flag, said.cloned().unwrap_or(Word { text: "true".to_owned(), place: word.place }))
+                }
                 (None, Some(key)) => {
-                    let mut value = words.next();
-                    if value.is_some_and(|w| w.text == "=") {
-                        value = words.next();
-                    }
-                    let value =
-                        value.ok_or_else(|| word.place.error(format!("`{}` needs a value", word.text)))?;
-                    (key, value)
+                    words.next_if(|w| w.text == "=");
+                    let value = words
+                        .next()
+                        .ok_or_else(|| word.place.error(format!("`{}` needs a value", word.text)))?;
+                    (key, value.clone())
                 }
                 (None, None) => match positional.find(|p| !arguments.has(p)) {
-                    Some(key) => (key, word),
+                    Some(key) => (key, word.clone()),
                     None => return Err(arguments.unknown(word, signature)),
                 },
             };
             if arguments.has(key) {
                 return Err(word.place.error(format!("`{key}` of `{owner}` is given twice")));
             }
-            arguments.given.push((key, value.clone()));
+            arguments.given.push((key, value));
         }
         Ok(arguments)
     }
@@ -89,10 +91,6 @@ impl<'k> Arguments<'k> {
         ))
     }
 
-    fn has(&self, key: &str) -> bool {
-        self.given.iter().any(|(k, _)| *k == key)
-    }
-
     /// Everything that was given.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&'k str, &Word)> {
         self.given.iter().map(|(k, w)| (*k, w))
@@ -100,7 +98,7 @@ impl<'k> Arguments<'k> {
 
     /// Whether the flag `key` was given.
     pub(super) fn flag(&self, key: &str) -> bool {
-        self.has(key)
+        self.word(key).is_some_and(|w| w.text == "true")
     }
 
     fn word(&self, key: &str) -> Option<&Word> {
@@ -162,5 +160,10 @@ impl<'k> Arguments<'k> {
             op.set_attribute(key, &word.text).map_err(|e| word.place.error(e.to_string()))?;
         }
         Ok(())
+    }
+
+    /// Whether `key` was given.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.given.iter().any(|(k, _)| *k == key)
     }
 }

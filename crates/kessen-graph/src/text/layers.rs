@@ -5,11 +5,15 @@
 //! keeps it only where the result equals the graph at hand.
 
 use crate::graph::Param;
+use crate::ops::batch_norm::BatchNorm;
 use crate::ops::conv::{Conv, conv_rect};
+use crate::ops::embedding::Embedding;
+use crate::ops::layer_norm::LayerNorm;
+use crate::ops::linear::Linear;
 use crate::{DEFAULT_WEIGHT, Init, Op, Result, Wire};
 
 use super::arguments::{Arguments, Signature};
-use super::vocabulary::{attribute_keys, plain};
+use super::vocabulary::{attribute_keys, flag_keys, plain};
 
 /// A layer.
 pub(super) struct Layer {
@@ -23,23 +27,23 @@ pub(super) struct Layer {
     pub keys: &'static [&'static str],
     /// Words that stand alone.
     pub flags: &'static [&'static str],
-    /// The operator whose attributes it takes.
-    pub operator: fn() -> Op,
+    /// The operator that it applies, whose attributes it takes; none where it is composed of several.
+    pub operator: fn() -> Option<Op>,
     /// Makes it.
     pub build: fn(&Wire, &str, &Arguments<'_>) -> Result<Wire>,
-    /// The words behind the path for a node of the operator with these parameters, attributes excluded.
-    pub describe: fn(&[&Param]) -> Option<String>,
+    /// The words before and behind the attributes, for a node of the operator with these parameters.
+    pub describe: fn(&[&Param]) -> Option<[String; 2]>,
 }
 
 /// Every layer.
-pub(super) static LAYERS: [Layer; 2] = [
+pub(super) static LAYERS: [Layer; 7] = [
     Layer {
         words: &["conv"],
         usage: "conv PATH FILTERS KERNEL [stride S] [pad P] [dilation D] [groups G] [nobias] [init I] [bias_init I]",
         positional: &["filters", "kernel"],
         keys: &["init", "bias_init"],
         flags: &["nobias"],
-        operator: || Conv::default().into(),
+        operator: || Some(Conv::default().into()),
         build: build_conv,
         describe: describe_conv,
     },
@@ -49,9 +53,78 @@ pub(super) static LAYERS: [Layer; 2] = [
         positional: &["outputs"],
         keys: &["init", "bias_init"],
         flags: &["nobias"],
-        operator: || crate::ops::linear::Linear::default().into(),
+        operator: || Some(Linear::default().into()),
         build: build_linear,
         describe: describe_linear,
+    },
+    Layer {
+        words: &["bn", "batch_norm"],
+        usage: "bn PATH [eps E] [momentum M]",
+        positional: &[],
+        keys: &[],
+        flags: &[],
+        operator: || Some(BatchNorm::default().into()),
+        build: |x, path, a| {
+            let mut op = BatchNorm::default();
+            a.set(&mut op)?;
+            Ok(x.batch_norm_with(path, op))
+        },
+        describe: |_| Some(Default::default()),
+    },
+    Layer {
+        words: &["layer_norm"],
+        usage: "layer_norm PATH [dims D] [eps E] [noaffine]",
+        positional: &[],
+        keys: &[],
+        flags: &["noaffine"],
+        operator: || Some(LayerNorm::default().into()),
+        build: |x, path, a| {
+            let mut op = LayerNorm::default();
+            a.set(&mut op)?;
+            Ok(x.layer_norm_with(path, op, !a.flag("noaffine")))
+        },
+        describe: |_| Some(Default::default()),
+    },
+    Layer {
+        words: &["embedding"],
+        usage: "embedding PATH VOCABULARY FEATURES [padding_index I] [init I]",
+        positional: &["vocabulary", "features"],
+        keys: &["init"],
+        flags: &[],
+        operator: || Some(Embedding::default().into()),
+        build: |x, path, a| {
+            let mut op = Embedding::default();
+            a.set(&mut op)?;
+            let init = a.init("init")?.unwrap_or(Init::Normal(1.0));
+            Ok(x.embedding_with(path, a.size("vocabulary")?, a.size("features")?, op, init))
+        },
+        describe: |params| {
+            let weight = params.first()?;
+            let [vocabulary, features] = weight.shape.as_slice() else { return None };
+            let usual = weight.init == Init::Normal(1.0);
+            let init = if usual { String::new() } else { format!(" init {}", init_text(weight.init)) };
+            Some([format!("{vocabulary} {features}"), init])
+        },
+    },
+    Layer {
+        words: &["group_norm"],
+        usage: "group_norm PATH GROUPS",
+        positional: &["groups"],
+        keys: &[],
+        flags: &[],
+        operator: || None,
+        build: |x, path, a| Ok(x.group_norm(path, a.size("groups")?)),
+        describe: |_| None,
+    },
+    Layer {
+        words: &["rms_norm"],
+        usage: "rms_norm PATH [eps E]",
+        positional: &[],
+        keys: &["eps"],
+        flags: &[],
+        operator: || None,
+        build: |x, path, a| Ok(x.rms_norm(path, a.get::<f64>("eps")?.unwrap_or(1e-6) as f32)),
+        describe: |_| None,
     },
 ];
 
@@ -63,15 +136,12 @@ pub(super) fn find(word: &str) -> Option<&'static Layer> {
 impl Layer {
     /// What may stand behind the layer's path.
     pub(super) fn signature(&self) -> Signature<'static> {
-        let op = (self.operator)();
-        let own = self.keys.iter().copied();
-        let keys = own.chain(attribute_keys(op.operator())).collect();
-        Signature {
-            positional: self.positional.to_vec(),
-            keys,
-            flags: self.flags.to_vec(),
-            usage: self.usage.to_owned(),
+        let (mut keys, mut flags) = (self.keys.to_vec(), self.flags.to_vec());
+        if let Some(op) = (self.operator)() {
+            flags.extend(flag_keys(op.operator()));
+            keys.extend(attribute_keys(op.operator()).into_iter().filter(|k| !flags.contains(k)));
         }
+        Signature { positional: self.positional.to_vec(), keys, flags, usage: self.usage.to_owned() }
     }
 }
 
@@ -91,10 +161,10 @@ fn build_conv(x: &Wire, path: &str, a: &Arguments<'_>) -> Result<Wire> {
     Ok(y)
 }
 
-fn describe_conv(params: &[&Param]) -> Option<String> {
+fn describe_conv(params: &[&Param]) -> Option<[String; 2]> {
     let [filters, channels, height, width] = params.first()?.shape.as_slice() else { return None };
     let fan_in = channels * height * width;
-    Some(format!("{filters} {height}x{width}{}", weight_and_bias(params, fan_in)))
+    Some([format!("{filters} {height}x{width}"), weight_and_bias(params, fan_in)])
 }
 
 fn build_linear(x: &Wire, path: &str, a: &Arguments<'_>) -> Result<Wire> {
@@ -105,9 +175,9 @@ fn build_linear(x: &Wire, path: &str, a: &Arguments<'_>) -> Result<Wire> {
     Ok(y)
 }
 
-fn describe_linear(params: &[&Param]) -> Option<String> {
+fn describe_linear(params: &[&Param]) -> Option<[String; 2]> {
     let [outputs, inputs] = params.first()?.shape.as_slice() else { return None };
-    Some(format!("{outputs}{}", weight_and_bias(params, *inputs)))
+    Some([outputs.to_string(), weight_and_bias(params, *inputs)])
 }
 
 fn set_bias(y: &Wire, path: &str, init: Option<Init>) {

@@ -17,7 +17,7 @@ const MAX_TEXT: usize = 1 << 28;
 /// Characters of a word with its block arguments filled in, at most.
 const MAX_WORD: usize = 4096;
 /// Stages that a text may expand to.
-const MAX_STAGES: usize = 200_000;
+const MAX_STAGES: usize = 100_000;
 
 /// Reads a text.
 pub(super) fn parse(text: &str, custom: &[Arc<dyn CustomOperator>]) -> Result<Graph> {
@@ -198,8 +198,8 @@ impl<'t> Parser<'t, '_> {
         }
         let (names, seen) = (&mut self.names, &mut self.seen);
         self.builder.with(|g| {
-            for id in g.value_ids().skip(*seen) {
-                names.insert(g.value(id).name.clone(), id);
+            for i in *seen..g.values().len() {
+                names.insert(g.values()[i].name.clone(), ValueId::new(i));
             }
             *seen = g.values().len();
             Ok(())

@@ -7,14 +7,15 @@ use std::collections::HashSet;
 
 use kessen_tensor::{DType, Tensor};
 
-use crate::graph::{NodeId, Origin, Param, ParamKind, Value, ValueId, fresh};
+use crate::graph::{NodeId, Origin, Param, ParamKind, Value, ValueId};
+use crate::names::Names;
 use crate::{DEFAULT_WEIGHT, Graph, GraphBuilder, Init, Op};
 
 use super::arguments::{Arguments, Word};
 use super::declare::{element_texts, float_text};
 use super::layers::{LAYERS, Layer, init_text};
 use super::lexer::Place;
-use super::vocabulary::{DERIVED, Vocabulary, attribute_text, is_reserved, word_of};
+use super::vocabulary::{DERIVED, Vocabulary, attribute_text, is_reserved, leading_key, word_of};
 
 /// Columns of a line, where its parts allow it.
 const WIDTH: usize = 96;
@@ -37,7 +38,7 @@ pub(super) fn print(graph: &Graph) -> String {
         text: String::new(),
         line: String::new(),
         current: None,
-        names: HashSet::new(),
+        names: Names::default(),
         inline: HashSet::new(),
         uses: graph.use_counts(),
         full: false,
@@ -52,7 +53,8 @@ struct Printer<'g> {
     text: String,
     line: String,
     current: Option<ValueId>,
-    names: HashSet<&'g str>,
+    /// The names so far.
+    names: Names,
     /// Constants that the next node's operands show as numbers.
     inline: HashSet<ValueId>,
     uses: Vec<usize>,
@@ -152,13 +154,11 @@ impl<'g> Printer<'g> {
         };
         let count = values.iter().take(MAX_PARAMS).take_while(|v| scalar(v)).count();
         let Origin::Node(node, _) = values.get(count)?.origin else { return None };
-        let mut taken: HashSet<&str> = HashSet::new();
         for value in &values[..count] {
-            let name = fresh("constant", |n| self.names.contains(n) || taken.contains(n));
-            if value.name != name {
+            if value.name != self.names.fresh("constant") {
                 return None;
             }
-            taken.insert(&value.name);
+            self.names.insert(&value.name);
         }
         let run: Vec<ValueId> = (i..i + count).map(ValueId::new).collect();
         let operands = self.graph.node(node).inputs.iter().filter(|v| run.contains(v)).copied();
@@ -184,15 +184,18 @@ impl<'g> Printer<'g> {
         let node = self.graph.node(id);
         let x = *node.inputs.first().filter(|v| v.index() < i)?;
         for layer in &LAYERS {
-            let usual = (layer.operator)();
+            let Some(usual) = (layer.operator)() else { continue };
             if usual.operator().name() != node.op.operator().name() {
                 continue;
             }
-            let Some(own) = (layer.describe)(&params) else { continue };
-            let words = format!("{own}{}", attribute_text(node.op.operator(), usual.operator()));
+            let Some([before, behind]) = (layer.describe)(&params) else { continue };
+            let words =
+                format!("{before}{}{behind}", attribute_text(node.op.operator(), usual.operator(), None));
             let count = params.len() + node.outputs.len();
             if self.builds(layer, &node.path, &words, i, count, &node.inputs) {
-                let text = format!("{} {} {words}", layer.words[0], node.path);
+                let words: Vec<&str> = words.split_whitespace().collect();
+                let head = format!("{} {}", layer.words[0], node.path);
+                let text = [&[head.as_str()], words.as_slice()].concat().join(" ");
                 self.chain(&text, Some(x), None, node.outputs[0], true);
                 return Some(count);
             }
@@ -211,7 +214,7 @@ impl<'g> Printer<'g> {
         inputs: &[ValueId],
     ) -> bool {
         let place = Place { line: 1, column: 1 };
-        let words: Vec<Word> = words.split(' ').map(|w| Word { text: w.to_owned(), place }).collect();
+        let words: Vec<Word> = words.split_whitespace().map(|w| Word { text: w.to_owned(), place }).collect();
         let Ok(arguments) = Arguments::read(layer.words[0], place, &words, &layer.signature()) else {
             return false;
         };
@@ -248,18 +251,19 @@ impl<'g> Printer<'g> {
 
     fn node(&mut self, id: NodeId) -> usize {
         let node = self.graph.node(id);
-        let is_automatic = |stem: &str| node.path == fresh(stem, |n| self.names.contains(n));
+        let is_automatic = |stem: &str| node.path == self.names.fresh(stem);
         let ty = node.inputs.first().map(|&v| self.graph.ty(v));
         let derived = DERIVED.iter().find(|d| {
             node.inputs.len() == 1
                 && ty.and_then(|t| (d.op)(t)).as_ref() == Some(&node.op)
-                && is_automatic(d.word)
+                && is_automatic(d.stem)
         });
         let (word, attributes, automatic) = match derived {
             Some(d) => (d.word.to_owned(), String::new(), true),
             None => {
                 let (word, usual) = word_of(&node.op);
-                let attributes = attribute_text(node.op.operator(), usual.operator());
+                let (op, usual) = (node.op.operator(), usual.operator());
+                let attributes = attribute_text(op, usual, leading_key(op));
                 (word, attributes, is_automatic(node.op.operator().word()))
             }
         };

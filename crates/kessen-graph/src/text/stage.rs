@@ -12,7 +12,7 @@ use super::blocks::paths;
 use super::layers::{self, Layer};
 use super::lexer::{Place, Token};
 use super::parser::Parser;
-use super::vocabulary::{Meaning, attribute_keys, leading_key};
+use super::vocabulary::{Meaning, attribute_keys, flag_keys, follows_kernel, leading_key};
 
 impl<'t> Parser<'t, '_> {
     /// Reads one stage; the current value is its result then. `first`: it begins the chain. `label`: the name for
@@ -110,6 +110,7 @@ impl<'t> Parser<'t, '_> {
             None => vec![self.current(word, head.place)?],
             Some(list) => self.operands(word, list, head.place)?,
         };
+        let is_derived = matches!(meaning, Meaning::Derived(_));
         let (mut op, stem) = match meaning {
             Meaning::Op(op) => {
                 let stem = op.operator().word();
@@ -120,12 +121,15 @@ impl<'t> Parser<'t, '_> {
                 let op = ty.and_then(|ty| (derived.op)(&ty)).ok_or_else(|| {
                     head.place.error(format!("`{word}` needs an operand of one dimension or more"))
                 })?;
-                (op, derived.word)
+                (op, derived.stem)
             }
         };
-        let signature = operator_signature(word, &op, stem);
+        let signature = if is_derived { Signature::default() } else { operator_signature(word, &op) };
         let arguments = Arguments::read(word, head.place, words, &signature)?;
         arguments.set(op.attributes_mut())?;
+        if let (Some(stride), false) = (follows_kernel(op.operator(), "stride"), arguments.has("stride")) {
+            op.attributes_mut().set_attribute("stride", &stride)?;
+        }
         let label = label.map(|l| self.expand(l)).transpose()?;
         let named = label.map(|l| self.path(&l));
         let outputs = self.build(head.place, |b| {
@@ -234,16 +238,14 @@ impl<'t> Parser<'t, '_> {
 }
 
 /// What may stand behind an operator: its attributes, the leading one without its name.
-fn operator_signature(word: &str, op: &Op, stem: &str) -> Signature<'static> {
-    let derived = stem != op.operator().word();
-    if derived || matches!(op, Op::Custom(_)) {
-        return Signature { usage: word.to_owned(), ..Signature::default() };
+fn operator_signature(word: &str, op: &Op) -> Signature<'static> {
+    if matches!(op, Op::Custom(_)) {
+        return Signature::default();
     }
-    let attributes = op.operator();
-    let leading = leading_key(attributes);
-    let keys = attribute_keys(attributes).into_iter().filter(|k| Some(*k) != leading).collect();
-    let positional: Vec<&'static str> = leading.into_iter().collect();
-    Signature { positional, keys, flags: Vec::new(), usage: word.to_owned() }
+    let (leading, flags) = (leading_key(op.operator()), flag_keys(op.operator()));
+    let keys = attribute_keys(op.operator());
+    let keys = keys.into_iter().filter(|k| Some(*k) != leading && !flags.contains(k)).collect();
+    Signature { positional: leading.into_iter().collect(), keys, flags, usage: word.to_owned() }
 }
 
 fn no_more(head: &Word, rest: &[Token<'_>]) -> Result<()> {

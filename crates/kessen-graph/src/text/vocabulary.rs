@@ -7,6 +7,7 @@ use crate::op::{Custom, CustomOperator, Operator};
 use crate::{Dim, Op, Type};
 
 use super::layers::LAYERS;
+use crate::ops::adaptive_pool::AdaptivePool;
 use crate::ops::reshape::{Reshape, element_count};
 
 /// Words that begin a statement or a stage and are no operators.
@@ -15,7 +16,7 @@ pub(super) const KEYWORDS: [&str; 12] =
 
 /// Attributes whose value may stand directly behind the operator's word (`max_pool 2`, `sum [1]`), where they are
 /// the operator's first.
-const LEADING: [&str; 7] = ["alpha", "dim", "dims", "kernel", "order", "rate", "shape"];
+const LEADING: [&str; 8] = ["alpha", "dim", "dims", "kernel", "p", "shape", "size", "to"];
 
 /// Short forms of attribute names: what is printed, and the name.
 const SHORT: [(&str, &str); 1] = [("pad", "padding")];
@@ -58,12 +59,21 @@ fn operators() -> &'static BTreeMap<&'static str, Op> {
 pub(super) struct Derived {
     /// The word.
     pub word: &'static str,
+    /// What a node gets its automatic name from.
+    pub stem: &'static str,
     /// The operator for an operand of that type; `None` where it can't be.
     pub op: fn(&Type) -> Option<Op>,
 }
 
 /// The words whose attributes follow from the operand.
-pub(super) const DERIVED: [Derived; 1] = [Derived { word: "flatten", op: flatten }];
+pub(super) const DERIVED: [Derived; 2] = [
+    Derived { word: "flatten", stem: "flatten", op: flatten },
+    Derived {
+        word: "global_avg_pool",
+        stem: "adaptive_avg_pool",
+        op: |_| Some(AdaptivePool::default().into()),
+    },
+];
 
 fn flatten(x: &Type) -> Option<Op> {
     let (first, rest) = x.shape.split_first()?;
@@ -93,7 +103,7 @@ impl<'r> Vocabulary<'r> {
         if let Some(op) = self.custom_op(word) {
             return Some(Meaning::Op(Op::Custom(op)));
         }
-        if let Some(d) = DERIVED.iter().find(|d| d.word == word) {
+        if let Some(d) = DERIVED.iter().find(|d| plain(d.word) == plain(word)) {
             return Some(Meaning::Derived(d));
         }
         let words = operators();
@@ -143,21 +153,40 @@ pub(super) fn leading_key(op: &dyn Operator) -> Option<&'static str> {
     attribute_keys(op).first().copied().filter(|first| LEADING.contains(first))
 }
 
-/// The attributes in which `op` differs from `usual`, as they are printed, each with a blank in front.
-pub(super) fn attribute_text(op: &dyn Operator, usual: &dyn Operator) -> String {
-    let (leading, keys) = (leading_key(op), attribute_keys(op));
+/// The attributes that are flags: `false` unless their name stands behind the word.
+pub(super) fn flag_keys(usual: &dyn Operator) -> Vec<&'static str> {
+    usual.attributes().into_iter().filter(|a| a.value == "false").map(|a| a.key).collect()
+}
+
+/// The attributes in which `op` differs from `usual`, as they are printed, each with a blank in front. `leading`:
+/// the attribute without its name.
+pub(super) fn attribute_text(op: &dyn Operator, usual: &dyn Operator, leading: Option<&str>) -> String {
+    let (keys, flags) = (attribute_keys(op), flag_keys(usual));
     let mut text = String::new();
     for (a, u) in op.attributes().into_iter().zip(usual.attributes()) {
-        if a.value != u.value && keys.contains(&a.key) {
-            text.push(' ');
-            if leading != Some(a.key) {
-                text.push_str(short_key(a.key));
-                text.push(' ');
-            }
-            text.push_str(&a.value);
+        let follows = follows_kernel(op, a.key);
+        let usual = follows.as_ref().unwrap_or(&u.value);
+        // A pooling always says its kernel.
+        let said = leading == Some(a.key) && a.key == "kernel";
+        if (a.value == *usual && !said) || !keys.contains(&a.key) {
+            continue;
         }
+        let key = short_key(a.key);
+        text.push_str(&match a.value.as_str() {
+            value if leading == Some(a.key) => format!(" {value}"),
+            "true" if flags.contains(&a.key) => format!(" {key}"),
+            value => format!(" {key} {value}"),
+        });
     }
     text
+}
+
+/// A pooling's stride is its kernel's size unless it is given.
+pub(super) fn follows_kernel(op: &dyn Operator, key: &str) -> Option<String> {
+    if key != "stride" || leading_key(op) != Some("kernel") {
+        return None;
+    }
+    op.attributes().into_iter().find(|a| a.key == "kernel").map(|a| a.value)
 }
 
 /// The number that a word stands for, sums and products included.
