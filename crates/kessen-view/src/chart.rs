@@ -4,6 +4,7 @@ mod bar;
 mod frame;
 mod heat;
 mod images;
+mod matrix;
 mod panels;
 mod xy;
 

@@ -15,17 +15,34 @@ pub(crate) const FAMILY: &str = "Liberation Sans, Arimo, Arial, Helvetica, Nimbu
 /// Height of a capital letter in em: centres text on a line.
 pub(crate) const CAP_HEIGHT: f64 = 0.72;
 
-/// The fonts as the renderer wants them.
-pub(crate) fn database() -> Arc<fontdb::Database> {
-    static FONTS: OnceLock<Arc<fontdb::Database>> = OnceLock::new();
-    let load = || {
+/// The fonts that `text` is rendered with: the embedded ones alone or, where they lack one of its letters (as
+/// Japanese ones), together with the system's.
+pub(crate) fn database(text: &str) -> Arc<fontdb::Database> {
+    static EMBEDDED: OnceLock<Arc<fontdb::Database>> = OnceLock::new();
+    static WITH_SYSTEM: OnceLock<Arc<fontdb::Database>> = OnceLock::new();
+    let embedded = || {
         let mut fonts = fontdb::Database::new();
         fonts.load_font_data(REGULAR.to_vec());
         fonts.load_font_data(BOLD.to_vec());
         fonts.set_sans_serif_family("Liberation Sans");
+        fonts
+    };
+    if text.is_ascii() || text.chars().all(has) {
+        return EMBEDDED.get_or_init(|| Arc::new(embedded())).clone();
+    }
+    let with_system = || {
+        let mut fonts = embedded();
+        fonts.load_system_fonts();
         Arc::new(fonts)
     };
-    FONTS.get_or_init(load).clone()
+    WITH_SYSTEM.get_or_init(with_system).clone()
+}
+
+/// Whether the embedded fonts have `letter` or it draws nothing.
+fn has(letter: char) -> bool {
+    static FONT: OnceLock<Option<FontRef<'static>>> = OnceLock::new();
+    let font = FONT.get_or_init(|| FontRef::new(REGULAR).ok());
+    letter.is_ascii() || font.as_ref().is_none_or(|font| font.charmap().map(letter).is_some())
 }
 
 /// Size of raised digits in em, and how far they are raised.
@@ -84,6 +101,13 @@ mod tests {
             let missing: String = letters.chars().filter(|&c| font.charmap().map(c).is_none()).collect();
             assert_eq!(missing, "");
         }
+    }
+
+    #[test]
+    fn the_system_is_asked_only_for_letters_that_are_missing() {
+        assert!(Arc::ptr_eq(&database("loss −0.5 → α"), &database("ASCII")));
+        assert!(!Arc::ptr_eq(&database("結線"), &database("ASCII")));
+        assert!(database("結線").len() >= database("ASCII").len());
     }
 
     #[test]

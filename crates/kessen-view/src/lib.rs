@@ -3,7 +3,8 @@
 //!
 //! Everything here takes plain data (points, matrices, pixels, tables) and returns a [`Picture`]: SVG text that
 //! can also be rendered to PNG, from the very same SVG, with the embedded font. No system font, no display and no
-//! network is needed, and the same input gives the same bytes.
+//! network is needed, and the same input gives the same bytes (of letters that the font lacks, such as Japanese ones,
+//! the PNG shows the system's).
 //!
 //! ```
 //! use kessen_view::XyChart;

@@ -52,7 +52,8 @@ impl Picture {
         )
     }
 
-    /// The picture as PNG, `scale` pixels per SVG unit (2 suits a slide or a high-resolution screen).
+    /// The picture as PNG, `scale` pixels per SVG unit (2 suits a slide or a high-resolution screen). The letters are
+    /// the embedded font's; only those that it lacks, such as Japanese ones, are looked for in the system's fonts.
     ///
     /// # Errors
     /// [`Error::Size`] where a side would be empty or above [`Picture::MAX_PNG_SIDE`].
@@ -63,9 +64,9 @@ impl Picture {
         if !fits(width) || !fits(height) {
             return Err(Error::Size { width, height, limit });
         }
-        let options = usvg::Options { fontdb: font::database(), ..Default::default() };
-        let tree =
-            usvg::Tree::from_str(&self.to_svg(), &options).map_err(|e| Error::Render(e.to_string()))?;
+        let svg = self.to_svg();
+        let options = usvg::Options { fontdb: font::database(&svg), ..Default::default() };
+        let tree = usvg::Tree::from_str(&svg, &options).map_err(|e| Error::Render(e.to_string()))?;
         let mut pixels = tiny_skia::Pixmap::new(width as u32, height as u32)
             .ok_or_else(|| Error::Render("out of memory".into()))?;
         let scale = tiny_skia::Transform::from_scale(scale as f32, scale as f32);

@@ -31,9 +31,30 @@ pub(crate) fn apart(wanted: &[(f64, f64)], gaps: &[f64]) -> Vec<f64> {
     means.zip(&offsets).map(|(mean, offset)| mean + offset).collect()
 }
 
+/// As [`apart`], with every position from `low` to `high`; where there is not enough room for all gaps, they end at
+/// or beyond `high`.
+pub(crate) fn apart_within(wanted: &[(f64, f64)], gaps: &[f64], low: f64, high: f64) -> Vec<f64> {
+    // Without the gaps, the bounds are the same for all; isotonic regression within bounds is the one without, cut.
+    let last = high - gaps.iter().sum::<f64>();
+    let mut offset = 0.0;
+    let bounded = |(k, at): (usize, f64)| {
+        offset += if k == 0 { 0.0 } else { gaps[k - 1] };
+        (at - offset).min(last).max(low) + offset
+    };
+    apart(wanted, gaps).into_iter().enumerate().map(bounded).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::apart;
+    use super::*;
+
+    #[test]
+    fn bounds_hold_at_both_ends() {
+        let wanted = [(0.0, 1.0), (0.0, 1.0), (9.0, 1.0), (10.0, 1.0)];
+        assert_eq!(apart_within(&wanted, &[2.0; 3], 0.0, 10.0), [0.0, 2.0, 8.0, 10.0]);
+        assert_eq!(apart_within(&wanted[..2], &[20.0], 0.0, 10.0), [0.0, 20.0]);
+        assert!(apart_within(&[], &[], 0.0, 10.0).is_empty());
+    }
 
     #[test]
     fn moves_as_little_as_possible() {

@@ -1,10 +1,10 @@
 //! Matrices as colours: heat maps and confusion matrices.
 
-use crate::font;
-use crate::picture::{Anchor, Canvas, Look, Picture, Rect, Words};
+use super::matrix::{Aside, Matrix};
+use crate::Result;
+use crate::picture::Picture;
 use crate::scale::{fixed, number};
-use crate::style::{CELL, INK, MUTED, PAPER, Paint, Rgb, blues, diverging, size, vermilions, viridis};
-use crate::{Error, Result};
+use crate::style::{CELL, blues, diverging, vermilions, viridis};
 
 /// Colours of a heat map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,7 +21,7 @@ pub enum ColourMap {
 /// A matrix shown as coloured cells, with the values in them where there is room.
 #[derive(Debug, Clone)]
 pub struct HeatMap {
-    grid: Grid,
+    grid: Matrix,
     colours: ColourMap,
 }
 
@@ -29,37 +29,7 @@ pub struct HeatMap {
 /// each as deep as its share of the row; to the right stands each class' recall.
 #[derive(Debug, Clone)]
 pub struct Confusion {
-    grid: Grid,
-}
-
-#[derive(Debug, Clone)]
-struct Grid {
-    title: String,
-    rows: Vec<String>,
-    columns: Vec<String>,
-    row_label: String,
-    column_label: String,
-    values: Vec<f64>,
-    width: f64,
-}
-
-impl Grid {
-    fn new(title: String, rows: Vec<String>, columns: Vec<String>, values: Vec<f64>) -> Result<Grid> {
-        let expected = rows.len() * columns.len();
-        if values.len() != expected {
-            let what = format!("matrix {title:?} with {} rows and {} columns", rows.len(), columns.len());
-            return Err(Error::Length { what, found: values.len(), expected, because: "rows × columns" });
-        }
-        Ok(Grid {
-            title,
-            rows,
-            columns,
-            row_label: String::new(),
-            column_label: String::new(),
-            values,
-            width: 760.0,
-        })
-    }
+    grid: Matrix,
 }
 
 fn texts<S: Into<String>>(items: impl IntoIterator<Item = S>) -> Vec<String> {
@@ -70,14 +40,14 @@ impl HeatMap {
     /// A heat map of `values`, row by row, one per pair of row and column.
     ///
     /// # Errors
-    /// [`Error::Length`] where the number of values is not rows × columns.
+    /// [`Error::Length`](crate::Error::Length) where the number of values is not rows × columns.
     pub fn new<R: Into<String>, C: Into<String>>(
         title: impl Into<String>,
         rows: impl IntoIterator<Item = R>,
         columns: impl IntoIterator<Item = C>,
         values: impl IntoIterator<Item = f64>,
     ) -> Result<HeatMap> {
-        let grid = Grid::new(title.into(), texts(rows), texts(columns), values.into_iter().collect())?;
+        let grid = Matrix::new(title.into(), texts(rows), texts(columns), values.into_iter().collect())?;
         Ok(HeatMap { grid, colours: ColourMap::Sequential })
     }
 
@@ -111,7 +81,9 @@ impl HeatMap {
             ColourMap::Diverging => diverging(if limit > 0.0 { v / limit } else { 0.0 }),
             ColourMap::Viridis => viridis(share(v)),
         };
-        self.grid.draw(|_, _, v| colour(v).into(), number, &[])
+        let (from, to) = if self.colours == ColourMap::Diverging { (-limit, limit) } else { (low, high) };
+        let aside = Aside::Bar { colour: &colour, from, to };
+        self.grid.draw(|_, _, v| colour(v).into(), number, aside)
     }
 }
 
@@ -120,13 +92,14 @@ impl Confusion {
     /// for class p.
     ///
     /// # Errors
-    /// [`Error::Length`] where the number of counts is not the square of the number of classes.
+    /// [`Error::Length`](crate::Error::Length) where the number of counts is not the square of the number of classes.
     pub fn new<S: Into<String>>(classes: impl IntoIterator<Item = S>, counts: &[u64]) -> Result<Confusion> {
         let classes = texts(classes);
         let values: Vec<f64> = counts.iter().map(|&c| c as f64).collect();
-        let mut grid = Grid::new("confusion".into(), classes.clone(), classes, values)?;
+        let mut grid = Matrix::new("confusion".into(), classes.clone(), classes, values)?;
         (grid.row_label, grid.column_label) = ("true class".into(), "predicted class".into());
-        let (right, all) = (grid.diagonal().sum::<f64>(), grid.values.iter().sum::<f64>());
+        let diagonal = grid.values.iter().step_by(grid.columns.len() + 1);
+        let (right, all) = (diagonal.sum::<f64>(), grid.values.iter().sum::<f64>());
         let share = if all > 0.0 { 100.0 * right / all } else { 0.0 };
         grid.title = format!("{} of {} right ({} %)", fixed(right, 0), fixed(all, 0), fixed(share, 2));
         Ok(Confusion { grid })
@@ -161,105 +134,8 @@ impl Confusion {
         };
         let recalls: Vec<String> = (0..n).map(recall).collect();
         let count = |v: f64| if v == 0.0 { String::new() } else { fixed(v, 0) };
-        self.grid.draw(colour, count, &recalls)
+        self.grid.draw(colour, count, Aside::Column { head: "recall", cells: &recalls })
     }
-}
-
-impl Grid {
-    fn diagonal(&self) -> impl Iterator<Item = f64> {
-        self.values.iter().copied().step_by(self.columns.len() + 1)
-    }
-
-    /// Draws the cells with `colour(row, column, value)` and `text(value)`, and `aside` to the right of the rows.
-    fn draw(
-        &self,
-        colour: impl Fn(usize, usize, f64) -> Paint,
-        text: impl Fn(f64) -> String,
-        aside: &[String],
-    ) -> Picture {
-        let widest =
-            |items: &[String]| items.iter().map(|s| font::width(s, size::TICK, false)).fold(0.0, f64::max);
-        let (rows, columns) = (self.rows.len(), self.columns.len());
-        let left =
-            16.0 + if self.row_label.is_empty() { 0.0 } else { 34.0 } + widest(&self.rows).min(240.0) + 12.0;
-        let right = 16.0 + if aside.is_empty() { 0.0 } else { widest(aside).max(50.0) + 14.0 };
-        let cell = ((self.width - left - right) / columns.max(1) as f64).clamp(8.0, 72.0);
-        let cell_height = cell.min(54.0);
-        let steep = widest(&self.columns) + 8.0 > cell;
-        let head = if steep { widest(&self.columns).min(240.0) + 12.0 } else { 30.0 };
-        let top = if self.title.is_empty() { 12.0 } else { 56.0 };
-        let top = top + if self.column_label.is_empty() { 0.0 } else { 30.0 } + head;
-        let plot = Rect { x: left, y: top, w: cell * columns as f64, h: cell_height * rows as f64 };
-        let title_width = font::width(&self.title, size::TITLE, true) + 32.0;
-        let width = (plot.right() + right).max(title_width);
-        let mut canvas = Canvas::new(width, plot.bottom() + 18.0, &self.title);
-        canvas.rect(
-            Rect { x: 0.0, y: 0.0, w: width.ceil(), h: (plot.bottom() + 18.0).ceil() },
-            Look::fill(&PAPER),
-        );
-        canvas.text(16.0, 36.0, &self.title, Words::new(size::TITLE, &INK).bold());
-        let middle = |size| Words::new(size, &MUTED).anchor(Anchor::Middle);
-        canvas.text(plot.centre().0, top - head - 6.0, &self.column_label, middle(size::LABEL));
-        canvas.text(32.0, plot.centre().1, &self.row_label, middle(size::LABEL).turned(-90.0));
-        for (c, name) in self.columns.iter().enumerate().step_by(skip(cell)) {
-            let x = left + cell * (c as f64 + 0.5);
-            let name = font::fit(name, 240.0, size::TICK, false);
-            match steep {
-                true => canvas.text(x + 6.0, top - 8.0, &name, Words::new(size::TICK, &INK).turned(-90.0)),
-                false => {
-                    canvas.text(x, top - 9.0, &name, Words::new(size::TICK, &INK).anchor(Anchor::Middle))
-                }
-            }
-        }
-        for (r, name) in self.rows.iter().enumerate().step_by(skip(cell_height)) {
-            let y = top + cell_height * (r as f64 + 0.5);
-            let name = font::fit(name, 240.0, size::TICK, false);
-            canvas.text(left - 10.0, y, &name, Words::new(size::TICK, &INK).anchor(Anchor::End).centred());
-            if let Some(aside) = aside.get(r) {
-                let words = Words::new(size::TICK, &MUTED).anchor(Anchor::End).centred();
-                canvas.text(plot.right() + right - 12.0, y, aside, words);
-            }
-        }
-        if !aside.is_empty() {
-            let words = Words::new(size::TICK, &MUTED).anchor(Anchor::End);
-            canvas.text(plot.right() + right - 12.0, top - 9.0, "recall", words);
-        }
-        self.draw_cells(&mut canvas, plot, (cell, cell_height), colour, text);
-        canvas.finish()
-    }
-
-    fn draw_cells(
-        &self,
-        canvas: &mut Canvas,
-        plot: Rect,
-        (cell, cell_height): (f64, f64),
-        colour: impl Fn(usize, usize, f64) -> Paint,
-        text: impl Fn(f64) -> String,
-    ) {
-        let gap = if cell > 20.0 { 2.0 } else { 0.0 };
-        let letters = size::TICK.min(cell_height * 0.5);
-        let room = |v: &f64| font::width(&text(*v), letters, false) + 4.0 <= cell;
-        let with_text = letters >= 11.0 && self.values.iter().all(room);
-        for (k, &value) in self.values.iter().enumerate() {
-            let (r, c) = (k / self.columns.len(), k % self.columns.len());
-            let (x, y) = (plot.x + cell * c as f64, plot.y + cell_height * r as f64);
-            let fill = if value.is_finite() { colour(r, c, value) } else { Rgb(200, 200, 200).into() };
-            let area = Rect { x, y, w: cell - gap, h: cell_height - gap };
-            canvas.rect(area, Look::fill(fill).round(gap * 1.5));
-            if with_text {
-                let paint =
-                    if let Paint::Rgb(fill) = fill { fill.readable().into() } else { Paint::from(&MUTED) };
-                let words = Words::new(letters, paint).anchor(Anchor::Middle).centred();
-                let (x, y) = area.centre();
-                canvas.text(x, y, &text(value), words);
-            }
-        }
-    }
-}
-
-/// How many lines of text one has to go on so that they do not touch.
-fn skip(cell: f64) -> usize {
-    (20.0 / cell).ceil().max(1.0) as usize
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::frame::{Frame, Key, KeyKind, Plot, range};
 use super::{Axis, Scale};
 use crate::font;
 use crate::picture::{Anchor, Canvas, Look, Picture, Rect, Words};
-use crate::spread::apart;
+use crate::spread::apart_within;
 use crate::style::{MUTED, Paint, SERIES, size};
 
 /// How the points of a series are marked.
@@ -242,7 +242,8 @@ impl XyChart {
         let mut ends: Vec<(f64, usize)> = named.iter().map(end).collect();
         ends.sort_by(|a, b| a.0.total_cmp(&b.0));
         let wanted: Vec<(f64, f64)> = ends.iter().map(|e| (e.0, 1.0)).collect();
-        let placed = apart(&wanted, &vec![22.0; ends.len().saturating_sub(1)]);
+        let gaps = vec![22.0; ends.len().saturating_sub(1)];
+        let placed = apart_within(&wanted, &gaps, plot.area.y + 6.0, plot.area.bottom() + 4.0);
         for (at, (_, k)) in placed.into_iter().zip(ends) {
             let name = font::fit(&self.series[k].name, room + 1.0, size::TICK, true);
             canvas.text(

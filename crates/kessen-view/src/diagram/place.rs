@@ -2,7 +2,7 @@
 
 use super::order::Layers;
 use crate::picture::Rect;
-use crate::spread::apart;
+use crate::spread::{apart, apart_within};
 
 /// Room between neighbouring boxes of a layer, and between a box and a passing link.
 const BESIDE: f64 = 34.0;
@@ -109,7 +109,10 @@ fn columns(order: &Layers, sizes: &[(f64, f64)], links: &[(usize, usize)]) -> Ve
             }
         }
     }
-    straighten(order, &gaps, &mut x);
+    // A chain that has moved may have made room for its neighbour.
+    for _ in 0..3 {
+        straighten(order, &gaps, &mut x);
+    }
     x
 }
 
@@ -183,20 +186,13 @@ fn ports(order: &Layers, sizes: &[(f64, f64)], links: &[(usize, usize)], x: &[f6
         let half = (width / 2.0 - 16.0).max(0.0);
         let gap = (2.0 * half / (into.len().max(2) - 1) as f64).min(30.0);
         // Links that come straight from above keep their place; the others move.
-        let wanted: Vec<(f64, f64)> = into
-            .iter()
-            .map(|&(at, _)| {
-                (
-                    at.clamp(x[target] - half, x[target] + half),
-                    if (at - x[target]).abs() < 1.0 { 100.0 } else { 1.0 },
-                )
-            })
-            .collect();
-        let placed = apart(&wanted, &vec![gap; into.len().saturating_sub(1)]);
-        let first = placed.first().map_or(0.0, |p| (x[target] - half - p).max(0.0));
-        let last = placed.last().map_or(0.0, |p| (x[target] + half - p).min(0.0));
+        let weight = |at: f64| if (at - x[target]).abs() < 1.0 { 100.0 } else { 1.0 };
+        let wanted: Vec<(f64, f64)> =
+            into.iter().map(|&(at, _)| (at.clamp(x[target] - half, x[target] + half), weight(at))).collect();
+        let gaps = vec![gap; into.len().saturating_sub(1)];
+        let placed = apart_within(&wanted, &gaps, x[target] - half, x[target] + half);
         for (at, &(_, index)) in placed.iter().zip(&into) {
-            ports[index] = at + first + last;
+            ports[index] = *at;
         }
     }
     ports
@@ -286,5 +282,42 @@ mod tests {
         let centre = |k: usize| placed.boxes[k].centre().0;
         assert!((centre(0) - centre(2)).abs() < 1.0 && (centre(4) - centre(2)).abs() < 1.0);
         assert!((centre(1) + centre(3) - 2.0 * centre(2)).abs() < 1.0);
+    }
+
+    #[test]
+    fn random_wirings_keep_their_boxes_apart() {
+        let mut state = 1u64;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        for case in 0..150 {
+            let count = 1 + random(25);
+            let sizes: Vec<(f64, f64)> =
+                (0..count).map(|_| (60.0 + random(150) as f64, 30.0 + random(60) as f64)).collect();
+            let links: Vec<(usize, usize)> = (0..random(2 * count))
+                .map(|_| (random(count), random(count)))
+                .filter(|(from, to)| from < to)
+                .collect();
+            let placed = place(&sizes, &links);
+            for a in 0..count {
+                for b in 0..a {
+                    assert!(!overlap(&placed.boxes[a], &placed.boxes[b]), "case {case}: {a} and {b}");
+                }
+            }
+            for (route, (_, to)) in placed.routes.iter().zip(&links) {
+                let passes = |area: &Rect| {
+                    let beside = |c: &(f64, f64, f64)| {
+                        c.0 > area.x && c.0 < area.right() && c.1 < area.bottom() && c.2 > area.y
+                    };
+                    route.columns.iter().any(beside)
+                };
+                assert!(!placed.boxes.iter().any(passes), "case {case}: a link runs through a box");
+                assert!(
+                    placed.boxes[*to].x <= route.end.0 && route.end.0 <= placed.boxes[*to].right(),
+                    "case {case}"
+                );
+            }
+        }
     }
 }
