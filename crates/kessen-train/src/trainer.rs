@@ -219,5 +219,5 @@ impl Trainer {
 
 /// The backend that is used where none is named.
 pub fn default_backend() -> Arc<dyn Backend> {
-    Arc::new(kessen_engine::Reference)
+    Arc::new(kessen_engine::Cpu::new())
 }
