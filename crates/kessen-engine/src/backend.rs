@@ -14,6 +14,30 @@ pub enum Mode {
     Training,
 }
 
+/// Which algorithms a plan may choose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Precision {
+    /// Sums as they stand in the formulas: convolutions are computed directly.
+    Exact,
+    /// Also Winograd's algorithm where it is faster; its largest error is about the direct one's, some 10⁻⁶ of the
+    /// largest output (`docs/performance.md`).
+    #[default]
+    Fast,
+}
+
+impl Precision {
+    /// Every choice.
+    pub const ALL: [Self; 2] = [Self::Exact, Self::Fast];
+
+    /// The word in recipes and on the command line.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Fast => "fast",
+        }
+    }
+}
+
 /// How to compile.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CompileOptions {
@@ -24,17 +48,26 @@ pub struct CompileOptions {
     pub guard: Option<String>,
     /// Bytes that values and scratch may take.
     pub memory_limit: Option<usize>,
+    /// Which algorithms the plan may choose.
+    pub precision: Precision,
 }
 
 impl CompileOptions {
     /// For inference.
     pub fn inference() -> Self {
-        Self { mode: Mode::Inference, guard: None, memory_limit: None }
+        Self { mode: Mode::Inference, guard: None, memory_limit: None, precision: Precision::default() }
+    }
+
+    /// The same with another choice of algorithms.
+    #[must_use]
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
     }
 
     /// For training steps whose output `guard` must stay finite.
     pub fn training(guard: &str) -> Self {
-        Self { mode: Mode::Training, guard: Some(guard.to_owned()), memory_limit: None }
+        Self { mode: Mode::Training, guard: Some(guard.to_owned()), ..Self::inference() }
     }
 }
 

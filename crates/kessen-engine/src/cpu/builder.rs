@@ -10,7 +10,7 @@ use super::lower::pool;
 use super::memory::{Buf, BufInfo, Keep, Kind};
 use super::param::ParamLayout;
 use super::plan::{Label, PlannedParam, PlannedStep, Step};
-use crate::{Clock, CompileOptions, Mode, Result};
+use crate::{Clock, CompileOptions, Mode, Precision, Result};
 
 /// How an image-like value `[N, C, H, W]` lies in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,7 @@ pub(crate) struct PlanBuilder<'g> {
     pub graph: &'g Graph,
     pub shapes: Vec<Vec<usize>>,
     fuse: bool,
+    precision: Precision,
     pub infos: Vec<BufInfo>,
     pub prologue: Vec<PlannedStep>,
     pub steps: Vec<PlannedStep>,
@@ -67,6 +68,7 @@ impl<'g> PlanBuilder<'g> {
         let mut builder = Self {
             graph,
             fuse,
+            precision: options.precision,
             infos: Vec::new(),
             prologue: Vec::new(),
             steps: Vec::new(),
@@ -148,6 +150,16 @@ impl<'g> PlanBuilder<'g> {
     /// Whether a node that is still to be lowered, an output or an update reads a value.
     pub fn is_needed(&self, v: ValueId) -> bool {
         self.pending[v.index()] > 0
+    }
+
+    /// Which algorithms may be chosen.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Whether a value depends on nothing that changes between runs.
+    pub fn is_static(&self, v: ValueId) -> bool {
+        self.statics[v.index()]
     }
 
     /// Whether several nodes may become one step.

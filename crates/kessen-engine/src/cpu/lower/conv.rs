@@ -2,15 +2,16 @@
 
 use kessen_graph::attribute::Padding;
 use kessen_graph::{Graph, NodeId, Op, Origin, ValueId};
+use kessen_kernels::conv::winograd::{self, Algorithm, Direction, Order};
 use kessen_kernels::conv::{self, ConvDesc};
 use kessen_kernels::epilogue::Epilogue;
 use kessen_kernels::layout::{self, PANEL};
 
 use super::linear::{EpilogueReads, follow};
-use crate::Result;
 use crate::cpu::builder::{Layout, PlanBuilder};
 use crate::cpu::memory::Buf;
 use crate::cpu::param::ParamLayout;
+use crate::{Precision, Result};
 
 /// Attributes that the three operators share.
 #[derive(Debug, Clone, Copy)]
@@ -85,7 +86,13 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
     let (x, w) = (node.inputs[0], node.inputs[1]);
     let (desc, plain) = describe(b, &node.op, x, b.image(x), b.image(w));
     check(b, &desc, follow.result)?;
-    let mut reads = vec![b.located(x, image_layout(plain)), kernel_weight(b, w, desc)];
+    let fixed = b.is_static(w);
+    let algorithm = choose(b, &desc, if fixed { Direction::ForwardPrepared } else { Direction::Forward });
+    let weight = match algorithm {
+        Algorithm::Winograd(order) if fixed => prepared_weight(b, w, desc, order),
+        _ => kernel_weight(b, w, desc),
+    };
+    let mut reads = vec![b.located(x, image_layout(plain)), weight];
     let mut also = |buf: Buf| {
         reads.push(buf);
         reads.len() - 1
@@ -93,11 +100,23 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
     let bias = node.inputs.get(2).map(|&v| also(padded_bias(b, v)));
     let residual = follow.residual.map(|v| also(b.blocked(v)));
     let ends = EpilogueReads { bias, residual, activation: follow.activation };
-    let (y, scratch) = (b.result(follow.result, Layout::Blocked), b.scratch(conv::forward_scratch(&desc)));
-    let kernel = format!("conv {}{}", words(&desc), follow.words);
+    let scratch = match algorithm {
+        Algorithm::Direct => conv::forward_scratch(&desc),
+        Algorithm::Winograd(order) if fixed => winograd::forward_prepared_scratch(&desc, order),
+        Algorithm::Winograd(order) => winograd::forward_scratch(&desc, order),
+    };
+    let (y, scratch) = (b.result(follow.result, Layout::Blocked), b.scratch(scratch));
+    let kernel = format!("conv {}{}", words(&desc, algorithm), follow.words);
     b.step(&kernel, &reads, &[y, scratch], move |views, _| {
         let epilogue = ends.epilogue(views);
-        conv::forward(&desc, views.read(0), views.read(1), &epilogue, views.write(0), views.write(1));
+        let (x, w, y, scratch) = (views.read(0), views.read(1), views.write(0), views.write(1));
+        match algorithm {
+            Algorithm::Direct => conv::forward(&desc, x, w, &epilogue, y, scratch),
+            Algorithm::Winograd(order) if fixed => {
+                winograd::forward_prepared(&desc, order, x, w, &epilogue, y, scratch);
+            }
+            Algorithm::Winograd(order) => winograd::forward(&desc, order, x, w, &epilogue, y, scratch),
+        }
         Ok(())
     });
     Ok(())
@@ -113,10 +132,20 @@ pub(crate) fn lower_grad_input(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()
     let (desc, plain) = describe(b, &node.op, x, b.image(dx), b.image(w));
     check(b, &desc, dx)?;
     let reads = [b.blocked(dy), kernel_weight(b, w, desc)];
-    let (out, scratch) = (b.result(dx, image_layout(plain)), b.scratch(conv::grad_input_scratch(&desc)));
-    b.step(&format!("conv gradient to input {}", words(&desc)), &reads, &[out, scratch], move |views, _| {
+    let algorithm = choose(b, &desc, Direction::GradInput);
+    let scratch = match algorithm {
+        Algorithm::Direct => conv::grad_input_scratch(&desc),
+        Algorithm::Winograd(order) => winograd::grad_input_scratch(&desc, order),
+    };
+    let (out, scratch) = (b.result(dx, image_layout(plain)), b.scratch(scratch));
+    let kernel = format!("conv gradient to input {}", words(&desc, algorithm));
+    b.step(&kernel, &reads, &[out, scratch], move |views, _| {
+        let (dy, w, dx, scratch) = (views.read(0), views.read(1), views.write(0), views.write(1));
         let store = Epilogue::store();
-        conv::grad_input(&desc, views.read(0), views.read(1), &store, views.write(0), views.write(1));
+        match algorithm {
+            Algorithm::Direct => conv::grad_input(&desc, dy, w, &store, dx, scratch),
+            Algorithm::Winograd(order) => winograd::grad_input(&desc, order, dy, w, &store, dx, scratch),
+        }
         Ok(())
     });
     Ok(())
@@ -142,9 +171,18 @@ pub(crate) fn lower_grad_weight(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<(
         true => b.result(dw, Layout::Kernel),
         false => b.scratch(desc.weight_len()),
     };
-    let scratch = b.scratch(conv::grad_weight_scratch(&desc));
-    b.step(&format!("conv gradient to weight {}", words(&desc)), &reads, &[out, scratch], move |views, _| {
-        conv::grad_weight(&desc, views.read(0), views.read(1), false, views.write(0), views.write(1));
+    let algorithm = choose(b, &desc, Direction::GradWeight);
+    let scratch = b.scratch(match algorithm {
+        Algorithm::Direct => conv::grad_weight_scratch(&desc),
+        Algorithm::Winograd(order) => winograd::grad_weight_scratch(&desc, order),
+    });
+    let kernel = format!("conv gradient to weight {}", words(&desc, algorithm));
+    b.step(&kernel, &reads, &[out, scratch], move |views, _| {
+        let (x, dy, dw, scratch) = (views.read(0), views.read(1), views.write(0), views.write(1));
+        match algorithm {
+            Algorithm::Direct => conv::grad_weight(&desc, x, dy, false, dw, scratch),
+            Algorithm::Winograd(order) => winograd::grad_weight(&desc, order, x, dy, false, dw, scratch),
+        }
         Ok(())
     });
     if !in_kernel_layout {
@@ -185,7 +223,31 @@ fn padded_bias(b: &mut PlanBuilder<'_>, v: ValueId) -> Buf {
     })
 }
 
-fn words(desc: &ConvDesc) -> String {
+/// The fastest algorithm that the precision asked for allows.
+fn choose(b: &PlanBuilder<'_>, desc: &ConvDesc, direction: Direction) -> Algorithm {
+    let orders: &[Order] = match b.precision() {
+        Precision::Exact => &[],
+        Precision::Fast => &[Order::Two, Order::Four],
+    };
+    winograd::choose(desc, direction, orders)
+}
+
+/// A weight that never changes, transformed for Winograd's algorithm once.
+fn prepared_weight(b: &mut PlanBuilder<'_>, w: ValueId, desc: ConvDesc, order: Order) -> Buf {
+    let plain = b.plain(w);
+    b.derived(w, plain, winograd::prepared_len(&desc, order), "transform weight", move |src, dst| {
+        let mut packed = vec![0.0; desc.weight_len()];
+        desc.pack_weight(src, &mut packed);
+        winograd::prepare_weight(&desc, order, &packed, dst);
+    })
+}
+
+fn words(desc: &ConvDesc, algorithm: Algorithm) -> String {
     let input = if desc.input == conv::Layout::Plain { "nchw" } else { "nChw16c" };
-    format!("{}x{} {input}", desc.kernel[0], desc.kernel[1])
+    let how = match algorithm {
+        Algorithm::Direct => "direct",
+        Algorithm::Winograd(Order::Two) => "winograd 2x2",
+        Algorithm::Winograd(Order::Four) => "winograd 4x4",
+    };
+    format!("{}x{} {how} {input}", desc.kernel[0], desc.kernel[1])
 }
