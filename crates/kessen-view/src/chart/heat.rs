@@ -83,7 +83,12 @@ impl HeatMap {
         };
         let (from, to) = if self.colours == ColourMap::Diverging { (-limit, limit) } else { (low, high) };
         let aside = Aside::Bar { colour: &colour, from, to };
-        self.grid.draw(|_, _, v| colour(v).into(), number, aside)
+        // All with the decimals that the largest needs, so that they compare at a glance.
+        let whole = finite().all(|v| v.fract() == 0.0);
+        let decimals = if whole { 0 } else { (1.0 - limit.log10().floor()).clamp(0.0, 9.0) as usize };
+        let plain = limit < 1e6 && decimals <= 5;
+        let text = |v: f64| if v.is_finite() && plain { fixed(v, decimals) } else { number(v) };
+        self.grid.draw(|_, _, v| colour(v).into(), text, aside)
     }
 }
 
@@ -145,8 +150,10 @@ mod tests {
     fn texts_of(picture: &Picture) -> Vec<String> {
         let svg = picture.to_svg();
         let document = roxmltree::Document::parse(&svg).unwrap();
-        let texts = document.descendants().filter(|n| n.has_tag_name("text")).filter_map(|n| n.text());
-        texts.map(str::to_owned).collect()
+        let words =
+            |n: roxmltree::Node| n.descendants().filter(|n| n.is_text()).filter_map(|n| n.text()).collect();
+        let texts = document.descendants().filter(|n| n.has_tag_name("text"));
+        texts.map(words).collect()
     }
 
     #[test]
@@ -180,6 +187,18 @@ mod tests {
         }
         Confusion::new(none, &[]).unwrap().picture().to_png(0.5).unwrap();
         Confusion::new(["a"], &[0]).unwrap().picture().to_png(0.5).unwrap();
+    }
+
+    #[test]
+    fn values_have_the_decimals_of_the_largest() {
+        let texts = |values: [f64; 2]| {
+            let texts = texts_of(&HeatMap::new("", ["r"], ["a", "b"], values).unwrap().picture());
+            texts.into_iter().filter(|t| t.contains(|c: char| c.is_ascii_digit())).collect::<Vec<_>>()
+        };
+        assert_eq!(texts([0.5, -0.00123]), ["0.50", "0.00"]);
+        assert_eq!(texts([12.0, 3.0]), ["12", "3"]);
+        assert_eq!(texts([25.5, 3.0]), ["26", "3"]);
+        assert_eq!(texts([2e9, 1.5]), ["2×109", "1.5"]);
     }
 
     #[test]
