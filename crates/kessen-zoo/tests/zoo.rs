@@ -1,0 +1,139 @@
+//! Published counts, torchvision's names, sizes that fit and requests that don't.
+
+use kessen_graph::{Bindings, Graph, ParamKind, gradients};
+use kessen_zoo::{Error, from_text, list};
+
+#[test]
+fn parameter_counts_are_the_published_ones() {
+    // https://pytorch.org/vision/stable/models.html, `num_params` of the weights.
+    let cases = [
+        ("alexnet", 61_100_840),
+        ("vgg11", 132_863_336),
+        ("vgg11_bn", 132_868_840),
+        ("vgg13", 133_047_848),
+        ("vgg13_bn", 133_053_736),
+        ("vgg16", 138_357_544),
+        ("vgg16_bn", 138_365_992),
+        ("vgg19", 143_667_240),
+        ("vgg19_bn", 143_678_248),
+        ("googlenet", 6_624_904),
+        ("googlenet(aux_logits=true)", 13_004_888),
+        ("resnet18", 11_689_512),
+        ("resnet34", 21_797_672),
+        ("resnet50", 25_557_032),
+        ("resnet101", 44_549_160),
+        ("resnet152", 60_192_808),
+        ("mobilenet_v2", 3_504_872),
+        ("lenet", 61_706),
+        ("perceptron(units=8)", 25),
+        ("mlp(inputs=4, hidden=[8, 8], outputs=3)", 40 + 72 + 27),
+    ];
+    for (text, count) in cases {
+        assert_eq!(from_text(text).unwrap().weight_count(), count, "{text}");
+    }
+}
+
+#[test]
+fn parameters_have_torchvisions_paths_shapes_and_order() {
+    let of = |text: &str| -> Vec<String> {
+        let net = from_text(text).unwrap();
+        net.params().iter().map(|p| format!("{} {:?}", p.path, p.shape)).collect()
+    };
+    let resnet = of("resnet50");
+    assert_eq!(
+        resnet[..6],
+        [
+            "conv1.weight [64, 3, 7, 7]",
+            "bn1.weight [64]",
+            "bn1.bias [64]",
+            "bn1.running_mean [64]",
+            "bn1.running_var [64]",
+            "layer1.0.conv1.weight [64, 64, 1, 1]"
+        ]
+    );
+    let cases = [
+        ("resnet50", "layer1.0.downsample.0.weight [256, 64, 1, 1]"),
+        ("resnet34", "layer4.0.downsample.1.running_var [512]"),
+        ("vgg16_bn", "features.41.weight [512]"),
+        ("vgg19", "features.34.weight [512, 512, 3, 3]"),
+        ("alexnet", "classifier.6.bias [1000]"),
+        ("googlenet", "inception4e.branch3.1.conv.weight [128, 32, 3, 3]"),
+        ("googlenet(aux_logits=true)", "aux2.fc1.weight [1024, 2048]"),
+        ("mobilenet_v2", "features.1.conv.0.0.weight [32, 1, 3, 3]"),
+        ("mobilenet_v2", "features.17.conv.2.weight [320, 960, 1, 1]"),
+        ("mobilenet_v2", "features.18.1.running_mean [1280]"),
+    ];
+    for (text, parameter) in cases {
+        assert!(of(text).iter().any(|p| p == parameter), "{text}: {parameter}");
+    }
+    let position = |name: &str| resnet.iter().position(|p| p.starts_with(name));
+    assert!(position("layer1.0.downsample.0") > position("layer1.0.bn3"));
+}
+
+#[test]
+fn every_architecture_checks_and_its_text_reads_back() {
+    for architecture in list() {
+        let net = from_text(architecture.name).unwrap();
+        net.check().unwrap();
+        assert_eq!(net.name(), architecture.name);
+        let text = net.to_text();
+        assert!(Graph::from_text(&text).unwrap() == net, "{text}");
+        assert!(!text.contains("\nparam "), "every layer is printed as one: {text}");
+    }
+}
+
+#[test]
+fn training_steps_read_back() {
+    for text in ["digits_cnn", "googlenet(aux_logits=true, transform_input=true)", "mobilenet_v2(size=64)"] {
+        let net = from_text(text).unwrap().for_training().unwrap();
+        let mut step = net.extend(|g, outputs| g.wire_of(outputs[0]).square().mean(&[])).unwrap();
+        let loss = step.outputs()[0].1;
+        let params = step.params().iter().filter(|p| p.kind == ParamKind::Weight);
+        let wrt: Vec<_> = params.map(|p| p.value).collect();
+        gradients(&mut step, loss, &wrt).unwrap();
+        assert!(Graph::from_text(&step.to_text()).unwrap() == step, "{text}");
+    }
+}
+
+#[test]
+fn sizes_classes_and_channels_can_be_chosen() {
+    let cases = [
+        ("vgg16(classes=10, channels=1, size=32)", 10),
+        ("resnet18(classes=5, size=33x65)", 5),
+        ("alexnet(classes=7, size=63)", 7),
+        ("mobilenet_v2(classes=3, size=32, width_mult=0.5)", 3),
+        ("googlenet(classes=4, size=64)", 4),
+        ("lenet(classes=26, channels=3, size=32x28)", 26),
+    ];
+    for (text, classes) in cases {
+        let net = from_text(text).unwrap();
+        let (name, logits) = &net.outputs()[0];
+        assert_eq!(name, "logits");
+        let shapes = net.shapes(&Bindings::from([("batch", 2)])).unwrap();
+        assert_eq!(shapes[logits.index()], [2, classes], "{text}");
+    }
+}
+
+#[test]
+fn wrong_requests_say_what_would_be_right() {
+    let cases = [
+        ("resnet35", "did you mean `resnet34`?"),
+        ("vgg16(clases=10)", "did you mean `classes`?"),
+        ("vgg16(classes=0)", "expected a whole number ≥ 1"),
+        ("vgg16(classes=ten)", "found `ten`"),
+        ("vgg16(classes)", "argument=value"),
+        ("vgg16(classes=1", "`)` at the end"),
+        ("mlp(hidden=[8,0])", "units ≥ 1"),
+        ("alexnet(size=16)", "`max_pool"),
+        ("alexnet(dropout=1)", "below 1"),
+        ("perceptron(activation=sigmod)", "a function such as"),
+        ("googlenet(channels=1, transform_input=true)", "3 channels"),
+        ("lenet(classes=1, classes=2)", "each argument once"),
+        ("mobilenet_v2(width_mult=nan)", "from 0.01"),
+        ("mlp(inputs=4294967295, hidden=[4294967295])", "too large"),
+    ];
+    for (text, part) in cases {
+        let error: Error = from_text(text).unwrap_err();
+        assert!(error.to_string().contains(part), "{text}: {error}");
+    }
+}
