@@ -41,14 +41,26 @@ impl Dropout {
         self.run(x, |_, _| {});
     }
 
-    fn run(&self, y: &mut [f32], prepare: impl Fn(std::ops::Range<usize>, &mut [f32]) + Sync) {
-        let (isa, n, out) = (Isa::active(), y.len(), Shared::new(y));
-        let plan = Plan {
+    /// Elements from one block of counters to the next.
+    pub(crate) const BLOCK: usize = BLOCK;
+
+    /// Masks and scales a piece whose first element is the first of block `block`.
+    pub(crate) fn apply_blocks(&self, isa: Isa, block: u64, y: &mut [f32]) {
+        mask(isa, self.plan(), block, y);
+    }
+
+    fn plan(&self) -> Plan {
+        Plan {
             key: key(self.seed, self.stream),
             step: self.step,
             p: self.p,
             scale: if self.p < 1.0 { 1.0 / (1.0 - self.p) } else { 0.0 },
-        };
+        }
+    }
+
+    fn run(&self, y: &mut [f32], prepare: impl Fn(std::ops::Range<usize>, &mut [f32]) + Sync) {
+        let (isa, n, out) = (Isa::active(), y.len(), Shared::new(y));
+        let plan = self.plan();
         parallel_chunks(n, GRAIN * BLOCK, |range| {
             // SAFETY: chunks are disjoint.
             let y = unsafe { out.part(range.clone()) };

@@ -5,6 +5,7 @@
 //! ([`isa`]), work is shared by a fixed pool of threads ([`threads`]), and results are the same bits for any
 //! number of threads.
 
+pub mod attention;
 pub mod conv;
 pub mod copy;
 pub mod dropout;

@@ -10,7 +10,7 @@ mod product;
 mod vector;
 
 pub use linear::Linear;
-pub(crate) use product::even;
+pub(crate) use product::{Product, even};
 
 use crate::epilogue::{Bias, Epilogue};
 use crate::layout::panels_len;
