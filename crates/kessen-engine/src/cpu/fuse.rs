@@ -3,7 +3,8 @@
 //! Three rules cover what networks need. A product (convolution, linear layer) or a batch normalisation takes the
 //! addition of a value of its result's shape and then the activation that follow it, where nothing else reads what
 //! lies between. The gradient of a batch normalisation takes the ReLU's gradient before it. Element-wise operators of
-//! one shape become one program: a producer joins its consumers where all of them are in one group.
+//! one shape become one program: a producer joins its consumers where all of them are in one group. An optimiser's
+//! step moves up to the place where its gradient is known.
 
 use kessen_graph::ops::binary::BinaryKind;
 use kessen_graph::ops::unary::UnaryKind;
@@ -47,8 +48,36 @@ pub(crate) fn groups(graph: &Graph, live: &[bool], fuse: bool) -> Vec<Group> {
     }
     let mut groups = grouping.groups;
     groups.iter_mut().for_each(|g| g.nodes.sort_unstable());
-    groups.sort_by_key(|g| g.at);
+    if fuse {
+        hoist_updates(graph, &grouping.users, &grouping.group_of, &mut groups);
+    }
+    groups.sort_by_key(|g| (g.at, is_optimizer_step(&graph.node(g.nodes[0]).op)));
     groups
+}
+
+/// Moves each optimiser step to where its operands are known and nothing reads the parameter's present value any
+/// more: the gradient is still in cache, and its memory is free again for the rest of the backward pass.
+fn hoist_updates(
+    graph: &Graph,
+    users: &[Vec<Option<NodeId>>],
+    group_of: &[Option<usize>],
+    groups: &mut [Group],
+) {
+    for k in 0..groups.len() {
+        let id = groups[k].nodes[0];
+        let node = graph.node(id);
+        if !is_optimizer_step(&node.op) {
+            continue;
+        }
+        let producers = node.inputs.iter().filter_map(|&v| graph.producer(v).map(|(producer, _)| producer));
+        let state = std::iter::once(node.inputs[0]).chain(node.inputs[5..].iter().copied());
+        let readers =
+            state.flat_map(|v| users[v.index()].iter().flatten().copied()).filter(|&reader| reader != id);
+        let places = producers.chain(readers).filter_map(|n| group_of[n.index()]).map(|g| groups[g].at);
+        if let Some(at) = places.max() {
+            groups[k].at = at.min(groups[k].at);
+        }
+    }
 }
 
 /// Groups while they are formed.
