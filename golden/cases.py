@@ -64,7 +64,7 @@ def fill(name, text):
     return values.astype(np.float32).astype(np.float64).reshape(shape)
 
 
-NAMES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
+NAMES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8"), "U8": np.dtype("u1")}
 
 
 def write_safetensors(path, arrays):

@@ -3,7 +3,7 @@
 mod cases;
 
 use cases::{Case, Operand, golden};
-use kessen_engine::{Backend, Clock, CompileOptions, Mode, Reference, Session};
+use kessen_engine::{Backend, Clock, CompileOptions, Cpu, Mode, Reference, Session};
 use kessen_graph::{Bindings, Graph, Init, ParamKind, Type};
 use kessen_tensor::Tensor;
 
@@ -66,4 +66,14 @@ fn follow_pytorch(backend: &dyn Backend, tolerance: f64) {
 #[test]
 fn the_reference_follows_pytorch() {
     follow_pytorch(&Reference, 1e-6);
+}
+
+#[test]
+fn cpu_follows_pytorch() {
+    follow_pytorch(&Cpu::new(), 1e-5);
+}
+
+#[test]
+fn cpu_without_fusion_follows_pytorch() {
+    follow_pytorch(&Cpu::unfused(), 1e-5);
 }

@@ -36,7 +36,8 @@ fn stored(entry: Entry, data: &[u8]) -> Stored {
         "F32" => bytes.chunks(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect(),
         "F64" => bytes.chunks(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect(),
         "I64" => bytes.chunks(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f64).collect(),
-        other => panic!("golden arrays are F32, F64 or I64, found {other}"),
+        "U8" => bytes.iter().map(|b| f64::from(*b)).collect(),
+        other => panic!("golden arrays are F32, F64, I64 or U8, found {other}"),
     };
     Stored { shape: entry.shape, data }
 }
