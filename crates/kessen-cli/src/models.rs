@@ -1,0 +1,124 @@
+//! What a user may name where a model is wanted: a model file, a run folder, a recipe, a file with a wiring, the zoo.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use kessen_data::Preprocess;
+use kessen_engine::{Backend, Cpu, Reference};
+use kessen_formats::Model;
+use kessen_graph::Graph;
+
+use crate::failure::{unknown, usage};
+use crate::files;
+use crate::recipe::{Recipe, SHIPPED};
+
+/// What a name stands for.
+pub enum Found {
+    /// A model with its parameters.
+    Model(Box<Model>),
+    /// A wiring without parameters.
+    Wiring(Box<Graph>),
+}
+
+impl Found {
+    /// The wiring.
+    pub fn graph(&self) -> &Graph {
+        match self {
+            Self::Model(model) => &model.graph,
+            Self::Wiring(graph) => graph,
+        }
+    }
+}
+
+/// The model, recipe, wiring or architecture called `name`.
+///
+/// # Errors
+/// A file that is none of these, with what is wrong in it; a name that does not exist, with the nearest.
+pub fn find(name: &str) -> Result<Found> {
+    let path = Path::new(name);
+    if path.is_dir() || name.ends_with(".safetensors") {
+        return Ok(Found::Model(Box::new(model(path)?)));
+    }
+    if name.ends_with(".toml") {
+        return recipe(name);
+    }
+    if path.is_file() {
+        let text = files::read_text(path)?;
+        let graph = Graph::from_text(&text).with_context(|| format!("in the wiring {name}"))?;
+        return Ok(Found::Wiring(Box::new(graph)));
+    }
+    if name.contains(['/', '\\', '.']) {
+        return Err(usage(format!("{name} does not exist")));
+    }
+    if SHIPPED.iter().any(|s| s.name == name) {
+        return recipe(name);
+    }
+    Ok(Found::Wiring(Box::new(zoo(name, &[])?)))
+}
+
+fn recipe(name: &str) -> Result<Found> {
+    let recipe = Recipe::open(name, &[])?;
+    let data = recipe.open_data().context("the data decide the model's size")?;
+    Ok(Found::Wiring(Box::new(recipe.build_model(&data)?)))
+}
+
+/// The model in a file, or in a run folder.
+///
+/// # Errors
+/// Where there is none, or it is damaged.
+pub fn model(path: &Path) -> Result<Model> {
+    let file = match path.is_dir() {
+        true => path.join("model.safetensors"),
+        false => path.to_owned(),
+    };
+    if !file.is_file() {
+        let hint = match path.is_dir() {
+            true => {
+                "\n  = the folder of a finished run holds one; an interrupted run goes on with `kessen train --resume`"
+            }
+            false => "\n  = name a .safetensors file or a run folder, such as runs/digits",
+        };
+        return Err(usage(format!("{} does not exist{hint}", file.display())));
+    }
+    Ok(Model::read(&file)?)
+}
+
+/// How a model's raw inputs come before it.
+///
+/// # Errors
+/// A model file with notes of another form.
+pub fn preprocess(model: &Model) -> Result<Preprocess> {
+    match &model.preprocess {
+        Some(value) => {
+            serde_json::from_value(value.clone()).context("the model's preprocessing can't be read")
+        }
+        None => Ok(Preprocess::default()),
+    }
+}
+
+/// An architecture of the zoo with its arguments.
+///
+/// # Errors
+/// An unknown name, with the nearest; an argument that does not exist or fit.
+pub fn zoo(name: &str, _arguments: &[(String, String)]) -> Result<Graph> {
+    let known: Vec<&str> = SHIPPED.iter().map(|s| s.name).collect();
+    Err(unknown(
+        "model",
+        name,
+        &known,
+        "name a run folder, a .safetensors file, a recipe or a file with a wiring",
+    ))
+}
+
+/// The backend of that name.
+///
+/// # Errors
+/// A usage error with the nearest name.
+pub fn backend(name: &str) -> Result<Arc<dyn Backend>> {
+    match name {
+        "cpu" => Ok(Arc::new(Cpu::new())),
+        "reference" => Ok(Arc::new(Reference)),
+        _ => Err(unknown("backend", name, &["cpu", "reference"], "`cpu` is the fast one")),
+    }
+}
