@@ -186,9 +186,16 @@ fn nan_passes_through_activations() {
 
 #[test]
 fn linear_layers_and_their_gradients() {
-    for (batch, inputs, outputs) in
-        [(1, 1, 1), (1, 30, 20), (5, 17, 33), (64, 1, 32), (33, 70, 10), (128, 130, 100), (40, 300, 200)]
-    {
+    for (batch, inputs, outputs) in [
+        (1, 1, 1),
+        (1, 30, 20),
+        (5, 17, 33),
+        (64, 1, 32),
+        (33, 70, 10),
+        (128, 130, 100),
+        (40, 300, 200),
+        (20, 500, 300),
+    ] {
         let l = Linear { batch, inputs, outputs };
         let (x, dy) = (noise(batch * inputs, 1), noise(batch * outputs, 2));
         let (w, bias) = (noise(outputs * inputs, 3), noise(outputs, 4));

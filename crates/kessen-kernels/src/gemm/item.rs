@@ -110,8 +110,11 @@ impl Item<'_> {
         let g = self.gemm;
         let (mut rows, mut panels) = (g.m.min(MAX_BLOCK_ROWS), g.n.div_ceil(PANEL).min(TASK_COLUMNS / PANEL));
         let wanted = (g.m * g.n * g.k / TASK_WORK).min(16);
+        // Fewer rows first: columns that share a block of `A` share its copy.
         while g.m.div_ceil(rows) * g.n.div_ceil(PANEL * panels) < wanted {
-            if panels > 4 || (panels > 2 && rows <= 28) {
+            if rows > 56 {
+                rows = rows.div_ceil(2);
+            } else if panels > 4 || (panels > 2 && rows <= 28) {
                 panels = panels.div_ceil(2).next_multiple_of(2);
             } else if rows > 28 {
                 rows = rows.div_ceil(2);
@@ -169,7 +172,7 @@ impl Item<'_> {
             finish: self.finish,
         };
         // Rows whose distance is a large power of two fall on each other in the cache.
-        let collide = g.lda.is_multiple_of(256) && rows.len() > 14 && panels.len() >= 8;
+        let collide = g.lda.is_multiple_of(512) && rows.len() > 14 && panels.len() >= 8;
         let copy = collide.then_some(copy);
         // SAFETY: the caller's promise.
         unsafe {

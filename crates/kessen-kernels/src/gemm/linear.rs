@@ -11,7 +11,7 @@ use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Sum, Tile};
 use crate::threads::{self, Address, Shared};
 
 /// Input rows of one task of the gradient to the inputs.
-const INPUT_ROWS: usize = 56;
+const INPUT_ROWS: usize = 224;
 
 /// The shape of a fully connected layer `y[B][O] = x[B][I]·W + b`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,17 +125,41 @@ impl Linear {
             for start in range.clone().step_by(INPUT_ROWS) {
                 let rows = start..(start + INPUT_ROWS).min(range.end);
                 // SAFETY: tasks' columns of `dx` are disjoint; lengths checked.
-                unsafe { self.grad_input_rows(family, weight, dy_t, rows.clone(), buffer) };
-                for b in 0..batch {
-                    for i in rows.clone() {
-                        let v = buffer[((b / PANEL) * rows.len() + i - rows.start) * PANEL + b % PANEL];
-                        // SAFETY: this task's columns.
-                        let out = unsafe { &mut *dx.get().add(b * inputs + i) };
-                        *out = if accumulate { *out + v } else { v };
-                    }
+                unsafe {
+                    self.grad_input_rows(family, weight, dy_t, rows.clone(), buffer);
+                    self.grad_input_store(buffer, rows, accumulate, dx.get());
                 }
             }
         });
+    }
+
+    /// Transposes rows of `dxᵀ` into `dx`.
+    ///
+    /// # Safety
+    /// `dx` has the layer's length; nobody else touches these columns.
+    unsafe fn grad_input_store(
+        &self,
+        buffer: &[f32],
+        rows: std::ops::Range<usize>,
+        accumulate: bool,
+        dx: *mut f32,
+    ) {
+        let (batch, inputs) = (self.batch, self.inputs);
+        for (panel, from) in buffer.chunks_exact(rows.len() * PANEL).take(batch.div_ceil(PANEL)).enumerate() {
+            let lanes = (batch - panel * PANEL).min(PANEL);
+            let to = dx.wrapping_add(panel * PANEL * inputs + rows.start);
+            if !accumulate {
+                // SAFETY: `rows` rows of 16 into `lanes` rows of `dx`; the caller's promise.
+                unsafe { transpose_raw(from.as_ptr(), PANEL, to, inputs, rows.len(), lanes) }
+                continue;
+            }
+            for lane in 0..lanes {
+                for (row, values) in from.chunks_exact(PANEL).enumerate() {
+                    // SAFETY: the caller's promise.
+                    unsafe { *to.add(lane * inputs + row) += values[lane] }
+                }
+            }
+        }
     }
 
     /// Some rows of `dxᵀ`, as panels in `buffer`.
@@ -151,33 +175,39 @@ impl Linear {
         buffer: &mut [f32],
     ) {
         let (inputs, outputs) = (self.inputs, self.outputs);
-        let (blocks, row_step) = (outputs.div_ceil(PANEL), PANEL as isize);
-        let mut sum = Sum::product(PANEL, 1, row_step, panels_len(outputs, PANEL) as isize);
-        let block_step = (inputs * PANEL) as isize;
-        sum.loops[0] = Loop { count: blocks, a: block_step, b: row_step * row_step };
-        sum.depth_last = outputs - blocks.saturating_sub(1) * PANEL;
-        let places = Rows::strided(row_step, row_step);
+        let (blocks, step) = (outputs.div_ceil(PANEL), PANEL as isize);
+        let places = Rows::strided(step, step);
         let c_panel = rows.len() * PANEL;
         let panels = self.batch.div_ceil(PANEL);
         let wide = family.panels_for(MAX_ROWS);
         let tall = family.rows(wide);
-        let mut panel = 0;
-        while panel < panels {
-            let nv = if panels - panel >= wide { wide } else { 1 };
-            for index in 0..rows.len().div_ceil(tall) {
-                let r = super::even(rows.len(), tall, index);
-                let tile = Tile {
-                    a: weight.as_ptr().wrapping_add((rows.start + r.start) * PANEL),
-                    b: dy_t.as_ptr().wrapping_add(panel * panels_len(outputs, PANEL)),
-                    c: buffer.as_mut_ptr().wrapping_add(panel * c_panel + r.start * PANEL),
-                    c_panel: c_panel as isize,
-                    tail: PANEL,
-                    finish: Finish::plain(false),
-                };
-                // SAFETY: inside weights, panels and buffer.
-                unsafe { family.kernel(r.len(), nv, false)(&sum, &places, &tile) }
+        // Few blocks at a time for small batches, so that the weights are read as a few long streams.
+        let most = if panels <= 2 { 4 } else { 16 };
+        for part in 0..blocks.div_ceil(most).max(1) {
+            let part = super::even(blocks, most, part);
+            let mut sum = Sum::product(PANEL, 1, step, panels_len(outputs, PANEL) as isize);
+            sum.loops[0] = Loop { count: part.len(), a: (inputs * PANEL) as isize, b: step * step };
+            sum.depth_last =
+                if part.end == blocks { outputs - blocks.saturating_sub(1) * PANEL } else { PANEL };
+            let mut panel = 0;
+            while panel < panels {
+                let nv = if panels - panel >= wide { wide } else { 1 };
+                for index in 0..rows.len().div_ceil(tall) {
+                    let r = super::even(rows.len(), tall, index);
+                    let first = part.start * PANEL;
+                    let tile = Tile {
+                        a: weight.as_ptr().wrapping_add(first * inputs + (rows.start + r.start) * PANEL),
+                        b: dy_t.as_ptr().wrapping_add(panel * panels_len(outputs, PANEL) + first * PANEL),
+                        c: buffer.as_mut_ptr().wrapping_add(panel * c_panel + r.start * PANEL),
+                        c_panel: c_panel as isize,
+                        tail: PANEL,
+                        finish: Finish::plain(part.start > 0),
+                    };
+                    // SAFETY: inside weights, panels and buffer.
+                    unsafe { family.kernel(r.len(), nv, false)(&sum, &places, &tile) }
+                }
+                panel += nv;
             }
-            panel += nv;
         }
     }
 

@@ -6,6 +6,9 @@ use crate::micro::PANEL;
 use crate::threads::{self, Address};
 use std::ops::Range;
 
+/// Panels filled side by side.
+const GROUP: usize = 8;
+
 /// A `k × n` right-hand side in memory: row-major with distance `ld`, or the transpose of that.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Source {
@@ -25,7 +28,23 @@ impl Source {
     /// # Safety
     /// The matrix is readable; `dst` is writable at the panels, and nobody else uses them meanwhile.
     pub unsafe fn pack(&self, panels: Range<usize>, dst: *mut f32) {
-        for panel in panels {
+        let full = panels.start..panels.end.min(self.n / PANEL).max(panels.start);
+        if !self.trans {
+            // Row by row over several panels, so that reading is contiguous.
+            for group in full.clone().step_by(GROUP) {
+                for k in 0..self.k {
+                    for panel in group..(group + GROUP).min(full.end) {
+                        // SAFETY: inside the matrix and the panel.
+                        unsafe {
+                            let row = self.b.add(k * self.ld + panel * PANEL).cast::<[f32; PANEL]>();
+                            let out = dst.add(panels_len(self.k, panel * PANEL) + k * PANEL);
+                            out.cast::<[f32; PANEL]>().write_unaligned(row.read_unaligned());
+                        }
+                    }
+                }
+            }
+        }
+        for panel in if self.trans { panels } else { full.end..panels.end } {
             let column = panel * PANEL;
             let lanes = (self.n - column).min(PANEL);
             // SAFETY: inside the matrix and the panel.
@@ -36,11 +55,6 @@ impl Source {
                 }
                 if self.trans {
                     transpose_raw(self.b.add(column * self.ld), self.ld, out, PANEL, lanes, self.k);
-                } else if lanes == PANEL {
-                    for k in 0..self.k {
-                        let row = self.b.add(k * self.ld + column).cast::<[f32; PANEL]>();
-                        out.add(k * PANEL).cast::<[f32; PANEL]>().write_unaligned(row.read_unaligned());
-                    }
                 } else {
                     for k in 0..self.k {
                         std::ptr::copy_nonoverlapping(
@@ -60,7 +74,7 @@ impl Source {
     /// As for [`Self::pack`].
     pub unsafe fn pack_all(&self, panels: Range<usize>, dst: *mut f32) {
         let dst = Address(dst);
-        let grain = (1usize << 14).div_ceil(self.k.max(1) * PANEL);
+        let grain = (1usize << 14).div_ceil(self.k.max(1) * PANEL).max(if self.trans { 1 } else { GROUP });
         threads::parallel_chunks(panels.len(), grain, |part| {
             // SAFETY: parts are disjoint; the caller's promise.
             unsafe { self.pack(panels.start + part.start..panels.start + part.end, dst.get()) }

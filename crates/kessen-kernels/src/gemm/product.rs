@@ -17,6 +17,21 @@ const COPY_ROW: usize = MAX_DEPTH + PANEL;
 /// Floats needed to copy one block's part of `A`.
 pub(crate) const COPY_LEN: usize = MAX_BLOCK_ROWS * COPY_ROW;
 
+/// How many lines of `A` a copy looks ahead: lines lie on pages of their own, where the hardware does not.
+const PREFETCH_LINES: isize = 4;
+
+/// Asks for `len` floats at `p`, which need not be readable.
+fn prefetch(p: *const f32, len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for at in (0..len).step_by(PANEL) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(at).cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (p, len);
+}
+
 /// Operands by address and stride (elements).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Product {
@@ -156,6 +171,7 @@ impl Product {
         };
         for line in 0..lines {
             let from = self.a.wrapping_offset(line as isize * step);
+            prefetch(from.wrapping_offset(PREFETCH_LINES * step), len);
             // SAFETY: a line of `A` and the room promised by the caller.
             unsafe { std::ptr::copy_nonoverlapping(from, copy.add(line * room), len) }
         }
