@@ -23,8 +23,9 @@ pub(crate) struct Group {
     at: NodeId,
 }
 
-/// Splits the graph's live nodes into groups, in the order in which they are computed.
-pub(crate) fn groups(graph: &Graph, live: &[bool], fuse: bool) -> Vec<Group> {
+/// Splits the graph's live nodes into groups, in the order in which they are computed. No update is computed before
+/// the value `guarded`.
+pub(crate) fn groups(graph: &Graph, live: &[bool], guarded: Option<ValueId>, fuse: bool) -> Vec<Group> {
     let users = users(graph, live);
     let mut grouping =
         Grouping { graph, users, group_of: vec![None; graph.nodes().len()], groups: Vec::new() };
@@ -49,20 +50,22 @@ pub(crate) fn groups(graph: &Graph, live: &[bool], fuse: bool) -> Vec<Group> {
     let mut groups = grouping.groups;
     groups.iter_mut().for_each(|g| g.nodes.sort_unstable());
     if fuse {
-        hoist_updates(graph, &grouping.users, &grouping.group_of, &mut groups);
+        hoist_updates(graph, &grouping.users, &grouping.group_of, guarded, &mut groups);
     }
     groups.sort_by_key(|g| (g.at, is_optimizer_step(&graph.node(g.nodes[0]).op)));
     groups
 }
 
-/// Moves each optimiser step to where its operands are known and nothing reads the parameter's present value any
-/// more: the gradient is still in cache, and its memory is free again for the rest of the backward pass.
+/// Moves each optimiser step to where its operands and the guarded value are known and nothing reads the parameter's
+/// present value any more: the gradient is still in cache, and its memory is free again for the rest of the backward pass.
 fn hoist_updates(
     graph: &Graph,
     users: &[Vec<Option<NodeId>>],
     group_of: &[Option<usize>],
+    guarded: Option<ValueId>,
     groups: &mut [Group],
 ) {
+    let guard = guarded.and_then(|v| graph.producer(v)).map(|(producer, _)| producer);
     for k in 0..groups.len() {
         let id = groups[k].nodes[0];
         let node = graph.node(id);
@@ -73,7 +76,7 @@ fn hoist_updates(
         let state = std::iter::once(node.inputs[0]).chain(node.inputs[5..].iter().copied());
         let readers =
             state.flat_map(|v| users[v.index()].iter().flatten().copied()).filter(|&reader| reader != id);
-        let places = producers.chain(readers).filter_map(|n| group_of[n.index()]).map(|g| groups[g].at);
+        let places = producers.chain(readers).chain(guard).filter_map(|n| group_of[n.index()]).map(|g| groups[g].at);
         if let Some(at) = places.max() {
             groups[k].at = at.min(groups[k].at);
         }

@@ -90,7 +90,7 @@ fn plan(
         None => None,
     };
     let mut guard = None;
-    for group in fuse::groups(graph, &live, fuse) {
+    for group in fuse::groups(graph, &live, guarded, fuse) {
         let first_step = b.steps.len();
         let group = &group.nodes;
         b.begin(group);
