@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from cases import families, fill, store_or_check
+from recurrent import recurrent
 
 
 def number(a, key, default):
@@ -196,6 +197,7 @@ OPERATORS = {
     "matmul": matmul,
     "max_pool": max_pool,
     "pad": pad,
+    "recurrent": recurrent,
     "reduce": reduce,
     "regression_loss": regression_loss,
     "reshape": lambda a, x: x.reshape(numbers(a, "shape")),

@@ -13,6 +13,7 @@ use kessen_graph::ops::cross_entropy::CrossEntropy;
 use kessen_graph::ops::dropout::Dropout;
 use kessen_graph::ops::layer_norm::LayerNorm;
 use kessen_graph::ops::max_pool::MaxPool;
+use kessen_graph::ops::recurrent_layer::{RecurrentInputs, elman, gru, lstm};
 use kessen_graph::ops::reduce::{Reduce, ReduceKind, SumTo};
 use kessen_graph::ops::slice::Slice;
 use kessen_graph::ops::unary::{Unary, UnaryKind};
@@ -73,6 +74,17 @@ fn layers() -> Vec<(&'static str, Wiring)> {
         ("embedding", |g| g.input_ids("ids", shape!["batch", "time"]).embedding("e", 10, 4)),
         ("dropout in training", |g| rows(g).apply(Dropout { p: 0.5, key: 7, training: true }, &[])),
         ("dropout", |g| rows(g).dropout(0.5).linear("fc", 2)),
+        ("elman", |g| rows(g).recurrent("rnn", elman(3).no_bias())),
+        ("lstm in both directions", |g| {
+            rows(g).recurrent("rnn", lstm(3).layers(2).bidirectional().dropout(0.1))
+        }),
+        ("lstm with all", |g| {
+            let lengths = Some(g.input_ids("lengths", shape!["batch"]));
+            let [h, c] = ["h", "c"].map(|name| vec![g.input(name, shape!["batch", 3])]);
+            let out = rows(g).recurrent_with("rnn", lstm(3), RecurrentInputs { lengths, hidden: h, cell: c });
+            out.hidden[0].add(&out.cell[0])
+        }),
+        ("gru", |g| rows(g).recurrent("rnn", gru(3))),
         ("softmax", |g| rows(g).softmax(1)),
         ("log_softmax", |g| rows(g).log_softmax(2)),
     ]

@@ -6,7 +6,7 @@ use kessen_graph::{Bindings, Dim, Node, Op};
 use super::array::{Array, Value};
 use super::{
     adaptive_pool, argmax, avg_pool, batch_norm, bce, binary, cast, clamp, conv, cross_entropy, custom,
-    dropout, embedding, global_norm, layer_norm, linear, max_pool, movement, optimizer, reduce,
+    dropout, embedding, global_norm, layer_norm, linear, max_pool, movement, optimizer, recurrent, reduce,
     regression_loss, reshape, softmax, unary,
 };
 use crate::{Clock, Error, Result};
@@ -199,6 +199,8 @@ pub(super) fn compute(o: &Operands<'_>, results: &mut [Value]) -> Result<()> {
         Op::AdamStep(op) => optimizer::adam_step(op, &o.all_real()?, &mut o.all_results(results)?),
         Op::RmspropStep(op) => optimizer::rmsprop_step(op, &o.all_real()?, &mut o.all_results(results)?),
         Op::Pad(op) => pad(o, &numbers(&op.before, o.bindings)?, op.value, &mut results[0])?,
+        Op::Recurrent(op) => recurrent::recurrent(op, o, results)?,
+        Op::RecurrentGrad(op) => recurrent::recurrent_grad(op, o, results)?,
         Op::Reduce(op) => reduce::reduce(op, o.real(0)?, y!()),
         Op::SumTo(_) => reduce::sum_to(o.real(0)?, y!()),
         Op::RegressionLoss(op) => regression_loss::regression_loss(op, o.real(0)?, o.real(1)?, y!()),

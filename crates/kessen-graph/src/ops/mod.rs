@@ -31,6 +31,8 @@ pub mod loss;
 pub mod max_pool;
 pub mod optimizer;
 pub mod pad;
+pub mod recurrent;
+pub mod recurrent_layer;
 pub mod reduce;
 pub mod regression_loss;
 pub mod reshape;
@@ -115,6 +117,8 @@ operators! {
     optimizer::AdamStep,
     optimizer::RmspropStep,
     pad::Pad,
+    recurrent::Recurrent,
+    recurrent::RecurrentGrad,
     reduce::Reduce,
     reduce::SumTo,
     regression_loss::RegressionLoss,

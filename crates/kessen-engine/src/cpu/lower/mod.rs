@@ -68,6 +68,11 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
         Op::EmbeddingGrad(_) => embedding::lower_grad(b, id),
         Op::Cast(_) => cast::lower(b, id),
         Op::Custom(_) => custom::lower(b, id),
+        Op::Recurrent(_) | Op::RecurrentGrad(_) => Err(unsupported(
+            b,
+            b.graph.node(id).outputs[0],
+            "recurrent layers run on the reference backend only",
+        )),
     }
 }
 
