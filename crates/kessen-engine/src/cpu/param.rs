@@ -9,9 +9,11 @@ use kessen_graph::ops::unary::UnaryKind;
 use kessen_graph::{Dim, Graph, Node, Op, Origin, ValueId};
 use kessen_kernels::conv::ConvDesc;
 use kessen_kernels::gemm::Linear;
+use kessen_kernels::recurrent::Recurrent;
 
 use super::fuse::is_optimizer_step;
 use super::lower::conv::{Geometry, forward_input};
+use super::lower::recurrent;
 use crate::Mode;
 
 /// Layout of one parameter: PyTorch's, or a kernel's for the whole of training.
@@ -23,6 +25,13 @@ pub(crate) enum ParamLayout {
     Linear(Linear),
     /// As the convolution kernels read OIHW weights; sizes of the image are without meaning.
     Conv(ConvDesc),
+    /// As the recurrent kernels read weights over `inputs` values, and biases (over one); the rest of the descriptor
+    /// is the same for all.
+    Recurrent(Recurrent),
+    /// What a recurrent layer keeps of its gates.
+    Gates(Recurrent),
+    /// What an LSTM keeps of its cells.
+    Cells(Recurrent),
 }
 
 impl ParamLayout {
@@ -32,6 +41,9 @@ impl ParamLayout {
             Self::Plain => shape.iter().product(),
             Self::Linear(linear) => linear.weight_len(),
             Self::Conv(desc) => desc.weight_len(),
+            Self::Recurrent(desc) => desc.weight_len(desc.inputs),
+            Self::Gates(desc) => recurrent::gates_len(desc),
+            Self::Cells(desc) => desc.extra_len(),
         }
     }
 
@@ -41,6 +53,15 @@ impl ParamLayout {
             Self::Plain => packed.copy_from_slice(plain),
             Self::Linear(linear) => linear.pack_weight(plain, packed),
             Self::Conv(desc) => desc.pack_weight(plain, packed),
+            Self::Recurrent(desc) => desc.pack_weight(plain, desc.inputs, packed),
+            Self::Gates(desc) => {
+                packed.fill(0.0);
+                recurrent::for_each_gate(desc, |row, place| packed[place] = plain[row]);
+            }
+            Self::Cells(desc) => {
+                packed.fill(0.0);
+                recurrent::for_each_cell(desc, |row, place| packed[place] = plain[row]);
+            }
         }
     }
 
@@ -50,12 +71,24 @@ impl ParamLayout {
             Self::Plain => plain.copy_from_slice(packed),
             Self::Linear(linear) => linear.unpack_weight(packed, plain),
             Self::Conv(desc) => desc.unpack_weight(packed, plain),
+            Self::Recurrent(desc) => desc.unpack_weight(packed, desc.inputs, plain),
+            Self::Gates(desc) => recurrent::for_each_gate(desc, |row, place| plain[row] = packed[place]),
+            Self::Cells(desc) => recurrent::for_each_cell(desc, |row, place| plain[row] = packed[place]),
         }
     }
 }
 
-/// The layout of every value that belongs to a parameter's class; `Plain` for all others.
+/// The layout of every value that belongs to a parameter's class and of what recurrent layers keep; `Plain` for all
+/// others.
 pub(crate) fn choose_layouts(graph: &Graph, mode: Mode) -> Vec<ParamLayout> {
+    let mut layouts = class_layouts(graph, mode);
+    for (v, layout) in graph.nodes().iter().flat_map(|node| recurrent::kept_of(graph, node)) {
+        layouts[v.index()] = layout;
+    }
+    layouts
+}
+
+fn class_layouts(graph: &Graph, mode: Mode) -> Vec<ParamLayout> {
     if mode == Mode::Inference {
         return vec![ParamLayout::Plain; graph.values().len()];
     }
@@ -172,6 +205,12 @@ impl<'g> Classes<'g> {
             Op::ConvGradWeight(_) => {
                 x.iter().for_each(|&v| self.refuse(v));
                 self.want(y[0], conv_layout(self.graph, &node.op, x[0], y[0]));
+            }
+            Op::Recurrent(_) | Op::RecurrentGrad(_) => {
+                let params = recurrent::params_of(self.graph, node);
+                params.iter().for_each(|&(v, layout)| self.want(v, Some(layout)));
+                let others = x.iter().chain(y).filter(|v| params.iter().all(|(p, _)| p != *v));
+                others.for_each(|&v| self.refuse(v));
             }
             _ => x.iter().chain(y).for_each(|&v| self.refuse(v)),
         }

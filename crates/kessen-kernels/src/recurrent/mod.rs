@@ -34,6 +34,12 @@ pub enum Activation {
     Relu,
     /// 1/(1 + e⁻ᵛ)
     Sigmoid,
+    /// v where positive, else v/100
+    LeakyRelu,
+    /// v where positive, else eᵛ − 1
+    Elu,
+    /// ln(1 + eᵛ)
+    Softplus,
     /// The value itself.
     Identity,
 }

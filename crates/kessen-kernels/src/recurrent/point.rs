@@ -97,6 +97,9 @@ fn forward_with<S: Simd>(s: S, p: &Forward) {
                     Activation::Tanh => math::tanh(s, v),
                     Activation::Relu => s.splat(0.0).max(v),
                     Activation::Sigmoid => math::sigmoid(s, v),
+                    Activation::LeakyRelu => v.select(s.splat(0.0).lt(v), s.splat(0.01) * v),
+                    Activation::Elu => v.select(s.splat(0.0).lt(v), math::exp(s, v) - s.splat(1.0)),
+                    Activation::Softplus => math::softplus(s, v),
                     Activation::Identity => v,
                 }
             }
@@ -138,6 +141,9 @@ fn backward_with<S: Simd>(s: S, p: &Backward) {
                     Activation::Tanh => (one - y) * (one + y),
                     Activation::Relu => one.select(s.splat(0.0).lt(y), s.splat(0.0)),
                     Activation::Sigmoid => y * (one - y),
+                    Activation::LeakyRelu => one.select(s.splat(0.0).lt(y), s.splat(0.01)),
+                    Activation::Elu => one.select(s.splat(0.0).lt(y), y + one),
+                    Activation::Softplus => one - math::exp(s, -y),
                     Activation::Identity => one,
                 };
                 put_panel::<S>(flush(s, dh * slope), p.dgates[r], 0);

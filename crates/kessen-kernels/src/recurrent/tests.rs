@@ -83,6 +83,9 @@ impl Case {
                         Cell::Elman(Activation::Tanh) => both(0).tanh(),
                         Cell::Elman(Activation::Relu) => both(0).max(0.0),
                         Cell::Elman(Activation::Sigmoid) => sigmoid(both(0)),
+                        Cell::Elman(Activation::LeakyRelu) => both(0).max(0.01 * both(0)),
+                        Cell::Elman(Activation::Elu) => both(0).max(both(0).min(0.0).exp_m1()),
+                        Cell::Elman(Activation::Softplus) => both(0).exp().ln_1p(),
                         Cell::Elman(Activation::Identity) => both(0),
                         Cell::Lstm => {
                             c[u] = sigmoid(both(1)) * c[u] + sigmoid(both(0)) * both(2).tanh();
@@ -213,7 +216,14 @@ fn forward_follows_the_formulas() {
     // The last sizes share the hidden units, those before them the batch.
     let sizes =
         [[1, 3, 2, 5], [3, 4, 5, 16], [2, 5, 3, 33], [20, 3, 7, 40], [35, 2, 17, 230], [1, 2, 3, 420]];
-    for cell in CELLS.into_iter().chain([Activation::Sigmoid, Activation::Identity].map(Cell::Elman)) {
+    let others = [
+        Activation::Sigmoid,
+        Activation::LeakyRelu,
+        Activation::Elu,
+        Activation::Softplus,
+        Activation::Identity,
+    ];
+    for cell in CELLS.into_iter().chain(others.map(Cell::Elman)) {
         for (variant, size) in sizes.into_iter().enumerate() {
             for ragged in [false, true] {
                 let lengths =

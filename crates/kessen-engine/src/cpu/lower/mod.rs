@@ -13,6 +13,7 @@ mod loss;
 mod norm;
 mod optimizer;
 pub(crate) mod pool;
+pub(crate) mod recurrent;
 mod reduce;
 mod shape;
 mod softmax;
@@ -68,11 +69,8 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
         Op::EmbeddingGrad(_) => embedding::lower_grad(b, id),
         Op::Cast(_) => cast::lower(b, id),
         Op::Custom(_) => custom::lower(b, id),
-        Op::Recurrent(_) | Op::RecurrentGrad(_) => Err(unsupported(
-            b,
-            b.graph.node(id).outputs[0],
-            "recurrent layers run on the reference backend only",
-        )),
+        Op::Recurrent(_) => recurrent::lower(b, id),
+        Op::RecurrentGrad(_) => recurrent::lower_grad(b, id),
     }
 }
 
