@@ -2,7 +2,8 @@
 //!
 //! Output pixel `(p, q)` of the sweep sums, over input blocks and taps `(r, s)`, the input at row
 //! `start[0] + stride[0]·p + step[0]·r` and column `start[1] + stride[1]·q + step[1]·s`; pixels outside are zero.
-//! Output pixels are numbered through all images and cut into tiles of up to 14, so that small images fill tiles too.
+//! Output rows are cut into tiles of up to 14 pixels; shorter rows are strung together through all images first, so that
+//! small images fill tiles too.
 
 use crate::gemm::even;
 use crate::micro::{Clip, Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Sum, Tile};
@@ -13,6 +14,8 @@ use std::ops::Range;
 const INPUT_BYTES: usize = 256 << 10;
 /// Bytes of one pair of weight panels that one visit should span at most.
 const WEIGHT_BYTES: usize = 640 << 10;
+/// Pixels in a row from which on rows are cut one by one: most rows of a tile.
+const FULL_TILE: usize = 14;
 /// Multiply-adds (counted with full lanes) below which a sweep stays on one thread.
 const SERIAL_WORK: usize = 1 << 20;
 /// Multiply-adds of one task at least.
@@ -74,6 +77,8 @@ impl Pass {
     /// Every address that follows from the pass is readable or writable; nobody else touches the output meanwhile.
     pub unsafe fn run(&self, operands: Operands) {
         let family = Family::active();
+        // Rows that fill a tile are cut one by one; shorter ones are strung together.
+        let line = if self.out[1] >= FULL_TILE { self.out[1] } else { 1 };
         let pixels = self.batch * self.out[0] * self.out[1];
         let panels = self.groups * self.out_blocks;
         if pixels == 0 || panels == 0 {
@@ -83,7 +88,8 @@ impl Pass {
         let work = pixels * panels * PANEL * terms;
         let (chunk, group) =
             if work <= SERIAL_WORK { (pixels, panels) } else { self.cut(pixels, panels, work) };
-        let (chunks, sets) = (pixels.div_ceil(chunk), panels.div_ceil(group));
+        let (lines, chunk) = (pixels / line, chunk.div_ceil(line));
+        let (chunks, sets) = (lines.div_ceil(chunk), panels.div_ceil(group));
         let input = self.batch * self.groups * self.in_blocks * self.size[0] * self.size[1];
         let weights_outside = self.out_blocks * terms > input;
         threads::parallel_for(chunks * sets, |task| {
@@ -91,14 +97,14 @@ impl Pass {
                 if weights_outside { (task % chunks, task / chunks) } else { (task / sets, task % sets) };
             let span = set * group..((set + 1) * group).min(panels);
             // SAFETY: tasks' outputs are disjoint; the caller's promise.
-            unsafe { self.task(family, &operands, even(pixels, chunk, c), span) }
+            unsafe { self.task(family, &operands, even(lines, chunk, c), line, span) }
         });
     }
 
     /// Pixels and panels of one task.
     fn cut(&self, pixels: usize, panels: usize, work: usize) -> (usize, usize) {
         let per_pixel = self.in_blocks as i32 * PANEL as i32 * 4 * self.stride[0] * self.stride[1];
-        let tile = 14;
+        let tile = FULL_TILE;
         let mut chunk =
             (INPUT_BYTES / per_pixel.max(1) as usize).max(4 * tile).next_multiple_of(tile).min(pixels);
         let mut group = panels;
@@ -117,8 +123,18 @@ impl Pass {
 
     /// # Safety
     /// As for [`Self::run`], for these pixels and panels.
-    unsafe fn task(&self, family: &Family, operands: &Operands, pixels: Range<usize>, panels: Range<usize>) {
-        let wide = if self.lanewise { 1 } else { family.panels_for(pixels.len().min(MAX_ROWS)).min(2) };
+    unsafe fn task(
+        &self,
+        family: &Family,
+        operands: &Operands,
+        lines: Range<usize>,
+        line: usize,
+        panels: Range<usize>,
+    ) {
+        // Whole lines are cut into tiles one by one, or all pixels together.
+        let (first, count, runs) =
+            if line > 1 { (lines.start * line, line, lines.len()) } else { (lines.start, lines.len(), 1) };
+        let wide = if self.lanewise { 1 } else { family.panels_for(count.min(MAX_ROWS)).min(2) };
         let tall = if self.lanewise { family.lane_rows() } else { family.rows(wide) };
         let per_block = self.taps[0] * self.taps[1] * self.depth * PANEL * 4 * wide;
         let most = (WEIGHT_BYTES / per_block.max(1)).max(1);
@@ -145,15 +161,23 @@ impl Pass {
                     tail: PANEL,
                     finish: finish.at(0, panel * PANEL, c_base),
                 };
-                for index in 0..pixels.len().div_ceil(tall) {
-                    let part = even(pixels.len(), tall, index);
-                    let rows = self.rows(pixels.start + part.start, part.len());
+                for index in 0..runs * count.div_ceil(tall) {
+                    let (run, index) = (index / count.div_ceil(tall), index % count.div_ceil(tall));
+                    let part = even(count, tall, index);
+                    let mut rows = self.rows(first + run * count + part.start, part.len());
+                    // Neighbouring pixels of a plain image.
+                    let unit = line > 1 && self.pixel == 1 && self.stride[1] == 1;
+                    let mut tile = tile;
+                    if unit {
+                        tile.a = tile.a.wrapping_offset(rows.a[0]);
+                        rows.a = Rows::strided(1, 0).a;
+                    }
                     // SAFETY: the caller's promise.
                     unsafe {
                         let kernel = if self.lanewise {
                             family.lanewise(part.len())
                         } else {
-                            family.kernel(part.len(), nv, false)
+                            family.kernel(part.len(), nv, unit)
                         };
                         kernel(&sum, &rows, &tile)
                     }

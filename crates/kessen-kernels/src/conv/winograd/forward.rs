@@ -1,7 +1,7 @@
 //! Forward pass and gradient to the input, which is the forward pass of the output's gradient with turned weights.
 
 use super::transforms::{self, Transforms};
-use super::{Grid, Order, assert_applies};
+use super::{Chunks, Grid, Order, assert_applies};
 use crate::conv::check_operands;
 use crate::conv::desc::ConvDesc;
 use crate::epilogue::Epilogue;
@@ -163,7 +163,7 @@ impl Cut {
     /// Floats of one thread's tiles and products.
     fn scratch(&self, desc: &ConvDesc, order: Order) -> usize {
         let panels = desc.channels.div_ceil(PANEL) + self.panels.min(OUT_PANELS);
-        order.points() * panels * self.tiles * PANEL
+        Chunks::room(order, self.tiles, panels)
     }
 }
 
@@ -190,15 +190,20 @@ impl Job<'_> {
     /// Operands fit the shape; the tiles and panels of `y` are this task's; `scratch` fits.
     unsafe fn run(&self, tiles: Range<usize>, panels: Range<usize>, scratch: &mut [f32]) {
         let ins = self.desc.channels.div_ceil(PANEL);
-        let (v, m) = scratch.split_at_mut(self.order.points() * ins * tiles.len() * PANEL);
+        let (v, m) = scratch.split_at_mut(Chunks::room(self.order, tiles.len(), ins));
+        let tall = self.family.rows(self.family.panels_for(Chunks::MOST.min(tiles.len())).min(2));
+        // Chunks of nearly the same size.
+        let size = tiles.len().div_ceil(tiles.len().div_ceil(tall.min(Chunks::MOST)).max(1));
+        let of = Chunks::new(self.order, tiles.len(), size, ins);
         // SAFETY: the caller's promise.
         unsafe {
-            input_tiles(&self.grid, self.transforms, self.x, 0..ins, ins, tiles.clone(), v);
+            input_tiles(&self.grid, self.transforms, self.x, 0..ins, ins, tiles.start, &of, v);
             for set in 0..panels.len().div_ceil(OUT_PANELS) {
                 let set = even(panels.len(), OUT_PANELS, set);
                 let set = panels.start + set.start..panels.start + set.end;
-                self.products(tiles.len(), set.clone(), v, m);
-                self.outputs(tiles.clone(), set, m);
+                let to = Chunks { blocks: set.len(), ..of };
+                self.products(set.clone(), &of, v, &to, m);
+                self.outputs(tiles.start, set, &to, m);
             }
         }
     }
@@ -207,33 +212,31 @@ impl Job<'_> {
     ///
     /// # Safety
     /// As for [`Self::run`].
-    unsafe fn products(&self, tiles: usize, panels: Range<usize>, v: &[f32], m: &mut [f32]) {
-        let ins = self.desc.channels.div_ceil(PANEL);
-        let (outs, plane) = (self.desc.filters.div_ceil(PANEL), tiles * PANEL);
+    unsafe fn products(&self, panels: Range<usize>, of: &Chunks, v: &[f32], to: &Chunks, m: &mut [f32]) {
+        let (ins, outs) = (of.blocks, self.desc.filters.div_ceil(PANEL));
         let (block, u_panel) = (PANEL * PANEL, ins * PANEL * PANEL);
+        let [point_step, block_step, _] = of.steps();
         let mut sum = Sum::product(PANEL, 1, PANEL as isize, u_panel as isize);
-        sum.loops[0] = Loop { count: ins, a: plane as isize, b: block as isize };
+        sum.loops[0] = Loop { count: ins, a: block_step as isize, b: block as isize };
         sum.depth_last = self.desc.channels - (ins - 1) * PANEL;
         let rows = Rows::strided(PANEL as isize, PANEL as isize);
-        let wide = self.family.panels_for(14.min(tiles)).min(2);
-        let tall = self.family.rows(wide);
+        let wide = self.family.panels_for(of.size).min(2);
         for point in 0..self.order.points() {
             let mut panel = panels.start;
             while panel < panels.end {
                 let nv = wide.min(panels.end - panel);
-                for index in 0..tiles.div_ceil(tall) {
-                    let r = even(tiles, tall, index);
-                    let to = (point * panels.len() + panel - panels.start) * plane + r.start * PANEL;
+                for chunk in 0..of.count() {
+                    let place = to.at(chunk, panel - panels.start) + point * point_step;
                     let tile = Tile {
-                        a: v.as_ptr().wrapping_add(point * ins * plane + r.start * PANEL),
+                        a: v.as_ptr().wrapping_add(of.at(chunk, 0) + point * point_step),
                         b: self.u.wrapping_add((point * outs + panel) * u_panel),
-                        c: m.as_mut_ptr().wrapping_add(to),
-                        c_panel: plane as isize,
+                        c: m.as_mut_ptr().wrapping_add(place),
+                        c_panel: block_step as isize,
                         tail: PANEL,
                         finish: Finish::plain(false),
                     };
                     // SAFETY: inside `v`, `u` and `m`.
-                    unsafe { self.family.kernel(r.len(), nv, false)(&sum, &rows, &tile) }
+                    unsafe { self.family.kernel(of.range(chunk).len(), nv, false)(&sum, &rows, &tile) }
                 }
                 panel += nv;
             }
@@ -244,28 +247,29 @@ impl Job<'_> {
     ///
     /// # Safety
     /// As for [`Self::run`].
-    unsafe fn outputs(&self, tiles: Range<usize>, panels: Range<usize>, m: &[f32]) {
+    unsafe fn outputs(&self, first: usize, panels: Range<usize>, of: &Chunks, m: &[f32]) {
         let outs = self.desc.filters.div_ceil(PANEL);
         let [oh, ow] = self.grid.output;
-        for panel in panels.clone() {
-            for tile in tiles.clone() {
-                let (n, row, col) = self.grid.place(tile);
-                let (at, window) = self.grid.output_window(row, col);
-                let at = (n * outs + panel) * oh * ow * PANEL + at;
-                let finish = self.finish.at(0, panel * PANEL, at as isize);
-                let from = ((panel - panels.start) * tiles.len() + tile - tiles.start) * PANEL;
-                let step = panels.len() * tiles.len() * PANEL;
-                // SAFETY: the window lies inside `y`, the points inside `m`.
-                unsafe {
-                    let from = m.as_ptr().add(from);
-                    (self.transforms.output)(from, step, window, self.y.add(at), ow * PANEL, &finish)
+        let [step, ..] = of.steps();
+        for chunk in 0..of.count() {
+            for (o, panel) in panels.clone().enumerate() {
+                for (t, tile) in of.range(chunk).enumerate() {
+                    let (n, row, col) = self.grid.place(first + tile);
+                    let (at, window) = self.grid.output_window(row, col);
+                    let at = (n * outs + panel) * oh * ow * PANEL + at;
+                    let finish = self.finish.at(0, panel * PANEL, at as isize);
+                    // SAFETY: the window lies inside `y`, the points inside `m`.
+                    unsafe {
+                        let from = m.as_ptr().add(of.at(chunk, o) + t * PANEL);
+                        (self.transforms.output)(from, step, window, self.y.add(at), ow * PANEL, &finish)
+                    }
                 }
             }
         }
     }
 }
 
-/// Transforms some channel blocks (of `all` blocks) of some tiles of `x` into `v[P][block][tile][16]`.
+/// Transforms some channel blocks (of `all` blocks) of `x` into `v`, for the tiles from number `first` on.
 ///
 /// # Safety
 /// `x` has the grid's images; `v` fits.
@@ -275,19 +279,24 @@ pub(super) unsafe fn input_tiles(
     x: *const f32,
     blocks: Range<usize>,
     all: usize,
-    tiles: Range<usize>,
+    first: usize,
+    to: &Chunks,
     v: &mut [f32],
 ) {
     let [h, w] = grid.input;
-    let step = blocks.len() * tiles.len() * PANEL;
-    for block in blocks.clone() {
-        for tile in tiles.clone() {
-            let (n, row, col) = grid.place(tile);
-            let (at, window) = grid.input_window(row, col);
-            let from = x.wrapping_add((n * all + block) * h * w * PANEL).wrapping_offset(at);
-            let to = ((block - blocks.start) * tiles.len() + tile - tiles.start) * PANEL;
-            // SAFETY: the window lies inside `x`, the points inside `v`.
-            unsafe { (transforms.input)(from, w * PANEL, window, v.as_mut_ptr().add(to), step) }
+    let [step, ..] = to.steps();
+    for chunk in 0..to.count() {
+        for (i, block) in blocks.clone().enumerate() {
+            for (t, tile) in to.range(chunk).enumerate() {
+                let (n, row, col) = grid.place(first + tile);
+                let (at, window) = grid.input_window(row, col);
+                let from = x.wrapping_add((n * all + block) * h * w * PANEL).wrapping_offset(at);
+                // SAFETY: the window lies inside `x`, the points inside `v`.
+                unsafe {
+                    let to = v.as_mut_ptr().add(to.at(chunk, i) + t * PANEL);
+                    (transforms.input)(from, w * PANEL, window, to, step)
+                }
+            }
         }
     }
 }

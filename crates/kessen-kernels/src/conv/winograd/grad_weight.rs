@@ -5,11 +5,11 @@
 
 use super::forward::input_tiles;
 use super::transforms::{self, Transforms};
-use super::{Grid, Order, assert_applies};
+use super::{Chunks, Grid, Order, assert_applies};
 use crate::conv::check_operands;
 use crate::conv::desc::ConvDesc;
 use crate::gemm::even;
-use crate::micro::{Family, Finish, PANEL, Rows, Sum, Tile};
+use crate::micro::{Family, Finish, Loop, PANEL, Rows, Sum, Tile};
 use crate::threads::{self, Address, Shared};
 use std::ops::Range;
 
@@ -45,9 +45,8 @@ impl Cut {
 
     /// Floats of one thread's tiles, of both kinds, and of its sums.
     fn scratch(&self, order: Order) -> [usize; 3] {
-        let per_block = order.points() * self.tiles * PANEL;
         let sums = order.points() * self.ins * self.outs * PANEL * PANEL;
-        [self.ins * per_block, self.outs * per_block, sums]
+        [Chunks::room(order, self.tiles, self.ins), Chunks::room(order, self.tiles, self.outs), sums]
     }
 }
 
@@ -142,9 +141,11 @@ impl Job<'_> {
             let tiles = part.tiles.start + tiles.start..part.tiles.start + tiles.end;
             // SAFETY: the caller's promise.
             unsafe {
-                input_tiles(&self.grid, self.transforms, self.x, part.ins.clone(), all, tiles.clone(), v);
-                self.output_tiles(&part, tiles.clone(), dm);
-                self.products(&part, tiles.len(), v, dm, block > 0, du);
+                let of = Chunks::new(self.order, tiles.len(), Chunks::MOST, part.ins.len());
+                let back = Chunks { blocks: part.outs.len(), ..of };
+                input_tiles(&self.grid, self.transforms, self.x, part.ins.clone(), all, tiles.start, &of, v);
+                self.output_tiles(&part, tiles.start, &back, dm);
+                self.products(&of, v, &back, dm, block > 0, du);
             }
         }
         let (ins, taps) = (part.ins.len(), 9 * PANEL * PANEL);
@@ -165,24 +166,25 @@ impl Job<'_> {
         }
     }
 
-    /// `A dY Aᵀ` of some tiles into `dm[P][block][tile][16]`.
+    /// `A dY Aᵀ` of the tiles from number `first` on.
     ///
     /// # Safety
     /// As for [`Self::run`].
-    unsafe fn output_tiles(&self, part: &Part, tiles: Range<usize>, dm: &mut [f32]) {
+    unsafe fn output_tiles(&self, part: &Part, first: usize, to: &Chunks, dm: &mut [f32]) {
         let [oh, ow] = self.grid.output;
         let outs = self.desc.filters.div_ceil(PANEL);
-        let step = part.outs.len() * tiles.len() * PANEL;
-        for (o, block) in part.outs.clone().enumerate() {
-            for tile in tiles.clone() {
-                let (n, row, col) = self.grid.place(tile);
-                let (at, window) = self.grid.output_window(row, col);
-                let at = (n * outs + block) * oh * ow * PANEL + at;
-                let to = (o * tiles.len() + tile - tiles.start) * PANEL;
-                // SAFETY: the window lies inside `dy`, the points inside `dm`.
-                unsafe {
-                    let to = dm.as_mut_ptr().add(to);
-                    (self.transforms.output_back)(self.dy.add(at), ow * PANEL, window, to, step)
+        let [step, ..] = to.steps();
+        for chunk in 0..to.count() {
+            for (o, block) in part.outs.clone().enumerate() {
+                for (t, tile) in to.range(chunk).enumerate() {
+                    let (n, row, col) = self.grid.place(first + tile);
+                    let (at, window) = self.grid.output_window(row, col);
+                    let at = (n * outs + block) * oh * ow * PANEL + at;
+                    // SAFETY: the window lies inside `dy`, the points inside `dm`.
+                    unsafe {
+                        let to = dm.as_mut_ptr().add(to.at(chunk, o) + t * PANEL);
+                        (self.transforms.output_back)(self.dy.add(at), ow * PANEL, window, to, step)
+                    }
                 }
             }
         }
@@ -192,10 +194,12 @@ impl Job<'_> {
     ///
     /// # Safety
     /// As for [`Self::run`].
-    unsafe fn products(&self, part: &Part, tiles: usize, v: &[f32], dm: &[f32], add: bool, du: &mut [f32]) {
-        let (ins, outs, plane) = (part.ins.len(), part.outs.len(), tiles * PANEL);
-        let step = PANEL as isize;
-        let sum = Sum::product(tiles, step, step, 0);
+    unsafe fn products(&self, of: &Chunks, v: &[f32], back: &Chunks, dm: &[f32], add: bool, du: &mut [f32]) {
+        let (ins, outs, step) = (of.blocks, back.blocks, PANEL as isize);
+        let ([point_step, .., a_chunk], [.., b_chunk]) = (of.steps(), back.steps());
+        let mut sum = Sum::product(of.size, step, step, 0);
+        sum.loops[0] = Loop { count: of.count(), a: a_chunk as isize, b: b_chunk as isize };
+        sum.depth_last = of.range(of.count().saturating_sub(1)).len();
         let rows = Rows::strided(1, step);
         let tall = self.family.unit_rows();
         for point in 0..self.order.points() {
@@ -205,8 +209,8 @@ impl Job<'_> {
                         let r = even(PANEL, tall, index);
                         let to = (((point * outs + o) * ins + i) * PANEL + r.start) * PANEL;
                         let tile = Tile {
-                            a: v.as_ptr().wrapping_add((point * ins + i) * plane + r.start),
-                            b: dm.as_ptr().wrapping_add((point * outs + o) * plane),
+                            a: v.as_ptr().wrapping_add(of.at(0, i) + point * point_step + r.start),
+                            b: dm.as_ptr().wrapping_add(back.at(0, o) + point * point_step),
                             c: du.as_mut_ptr().wrapping_add(to),
                             c_panel: 0,
                             tail: PANEL,

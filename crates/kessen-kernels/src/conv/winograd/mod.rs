@@ -5,9 +5,9 @@
 //! multiplications: 1/2.25 for `m = 2`, 1/4 for `m = 4`.
 //!
 //! Glossary: `P = α²` points, `T` tiles (blocks of outputs, numbered through all images), `C` input and `K` output
-//! channels. `V[P][C/16][T][16]` transformed inputs, `U[P][K/16][C][16]` transformed weights,
-//! `M[P][K/16][T][16]` products. A task takes some tiles through all steps in memory of its own; nothing waits for
-//! anything.
+//! channels. `U[P][K/16][C][16]` transformed weights; transformed inputs `V` and products `M` lie chunk by chunk of some
+//! 14 tiles, `[chunk][C/16][P][14][16]`, so that a transform writes within a few pages. A task takes some tiles through all
+//! steps in memory of its own; nothing waits for anything.
 //!
 //! Accuracy: results differ from the direct sums by rounding. With the points chosen here the largest error of both
 //! orders is about the direct algorithm's own, some 10⁻⁶ of the largest output (measured in `tests/winograd.rs`).
@@ -26,6 +26,7 @@ pub use grad_weight::{grad_weight, grad_weight_scratch};
 
 use super::desc::{ConvDesc, Layout};
 use crate::micro::PANEL;
+use std::ops::Range;
 use transforms::Window;
 
 /// Size of the output blocks.
@@ -68,6 +69,50 @@ fn assert_applies(desc: &ConvDesc) {
         applies(desc),
         "winograd: needs 3x3, stride 1, one group, blocked input, padding ≤ 2; got {desc:?}"
     );
+}
+
+/// How a task's transformed tiles lie: `[chunk][block][point][tile][16]`.
+#[derive(Clone, Copy, Debug)]
+struct Chunks {
+    /// Tiles of the task, and of a chunk.
+    tiles: usize,
+    size: usize,
+    blocks: usize,
+    points: usize,
+}
+
+impl Chunks {
+    /// Most tiles of a chunk.
+    const MOST: usize = 14;
+
+    /// Floats that `tiles` tiles of `blocks` blocks take, in chunks of at most [`Self::MOST`].
+    fn room(order: Order, tiles: usize, blocks: usize) -> usize {
+        (tiles + Self::MOST) * blocks * order.points() * PANEL
+    }
+
+    fn new(order: Order, tiles: usize, size: usize, blocks: usize) -> Chunks {
+        Chunks { tiles, size: size.min(Self::MOST).min(tiles.max(1)), blocks, points: order.points() }
+    }
+
+    fn count(&self) -> usize {
+        self.tiles.div_ceil(self.size)
+    }
+
+    /// Tiles of a chunk.
+    fn range(&self, chunk: usize) -> Range<usize> {
+        chunk * self.size..((chunk + 1) * self.size).min(self.tiles)
+    }
+
+    /// Distance of points, of blocks, and of chunks.
+    fn steps(&self) -> [usize; 3] {
+        let point = self.size * PANEL;
+        [point, self.points * point, self.blocks * self.points * point]
+    }
+
+    /// Place of a block of a chunk.
+    fn at(&self, chunk: usize, block: usize) -> usize {
+        (chunk * self.blocks + block) * self.points * self.size * PANEL
+    }
 }
 
 /// Where tiles lie.
