@@ -66,6 +66,12 @@ struct Parts<'a> {
     recurrent: &'a mut [f32],
     before: &'a mut [f32],
     carry: &'a mut [f32],
+    /// The gates' gradients of two steps.
+    states: &'a mut [f32],
+    /// Inputs (and then their gradient) in the kernels' own order.
+    x: &'a mut [f32],
+    /// Gradient of the outputs in the kernels' own order.
+    dy: &'a mut [f32],
     rest: &'a mut [f32],
 }
 
@@ -83,8 +89,8 @@ impl Recurrent {
     }
 
     /// Lengths of the parts of scratch.
-    fn backward_parts(&self) -> [usize; 6] {
-        let gates = self.gates_len();
+    fn backward_parts(&self) -> [usize; 9] {
+        let gates = self.rows() * self.columns();
         let recurrent = if self.cell == Cell::Gru { gates } else { 0 };
         let products = [
             self.input_layer().grad_weight_scratch(),
@@ -94,7 +100,19 @@ impl Recurrent {
         ];
         let rest = products.into_iter().max().unwrap_or(0);
         let (padded, columns) = (self.padded(), self.columns());
-        [padded * columns, gates, recurrent, self.rows() * self.hidden, self.batch * padded, rest]
+        let states = 2 * self.batch * self.spread(columns);
+        let (x, dy) = (self.copy_len(self.inputs), self.copy_len(self.hidden));
+        [
+            padded * columns,
+            gates,
+            recurrent,
+            self.rows() * self.hidden,
+            self.batch * padded,
+            states,
+            x,
+            dy,
+            rest,
+        ]
     }
 
     /// Number of elements of scratch that [`Recurrent::backward`] needs.
@@ -131,7 +149,8 @@ impl Recurrent {
         self.first_carry(kept, parts.carry);
         let sequences = Sequences { layer: self, lengths: kept.lengths };
         let columns = self.columns();
-        sequences.for_padding(|row| {
+        sequences.for_padding(|b, t| {
+            let row = t * self.batch + b;
             parts.dgates[row * columns..(row + 1) * columns].fill(0.0);
             if self.cell == Cell::Gru {
                 parts.recurrent[row * columns..(row + 1) * columns].fill(0.0);
@@ -142,10 +161,21 @@ impl Recurrent {
         let dgates_recurrent = if self.cell == Cell::Gru { &*parts.recurrent } else { &*parts.dgates };
         let layer = self.recurrent_layer();
         layer.grad_weight(parts.before, dgates_recurrent, out.recurrent, false, parts.rest);
-        self.input_layer().grad_weight(kept.x, parts.dgates, out.input, false, parts.rest);
+        let input = self.input_layer();
+        if self.batch_first {
+            sequences.bring_in(kept.x, self.inputs, self.inputs, parts.x);
+            input.grad_weight(parts.x, parts.dgates, out.input, false, parts.rest);
+        } else {
+            input.grad_weight(kept.x, parts.dgates, out.input, false, parts.rest);
+        }
         if let Some(dx) = out.x.as_deref_mut() {
-            let (w, accumulate) = (weights.input, out.accumulate_x);
-            self.input_layer().grad_input(parts.dgates, w, dx, accumulate, parts.rest);
+            let add = out.accumulate_x;
+            if self.batch_first {
+                input.grad_input(parts.dgates, weights.input, parts.x, false, parts.rest);
+                sequences.bring_out(parts.x, self.inputs, dx, add);
+            } else {
+                input.grad_input(parts.dgates, weights.input, dx, add, parts.rest);
+            }
         }
         let sum = self.bias_sum()?;
         if let Some(db) = out.bias_input.as_deref_mut() {
@@ -158,13 +188,16 @@ impl Recurrent {
     }
 
     fn cut<'a>(&self, scratch: &'a mut [f32]) -> Parts<'a> {
-        let [a, b, c, d, e, _] = self.backward_parts();
+        let [a, b, c, d, e, f, g, h, _] = self.backward_parts();
         let (transposed, scratch) = scratch.split_at_mut(a);
         let (dgates, scratch) = scratch.split_at_mut(b);
         let (recurrent, scratch) = scratch.split_at_mut(c);
         let (before, scratch) = scratch.split_at_mut(d);
-        let (carry, rest) = scratch.split_at_mut(e);
-        Parts { transposed, dgates, recurrent, before, carry, rest }
+        let (carry, scratch) = scratch.split_at_mut(e);
+        let (states, scratch) = scratch.split_at_mut(f);
+        let (x, scratch) = scratch.split_at_mut(g);
+        let (dy, rest) = scratch.split_at_mut(h);
+        Parts { transposed, dgates, recurrent, before, carry, states, x, dy, rest }
     }
 
     /// W_hhᵀ in panels of hidden units, `[block][columns][16]`.
@@ -203,7 +236,7 @@ impl Recurrent {
             for b in batch {
                 let n = sequences.len(b);
                 for s in 0..self.time {
-                    let row = if s < n { sequences.row(b, s) } else { sequences.row_at(b, s) };
+                    let row = if s < n { sequences.row(b, s) } else { s * self.batch + b };
                     // SAFETY: each sequence has its own rows.
                     let to = unsafe { out.part(row * hidden..(row + 1) * hidden) };
                     match (s, kept.start.h) {
@@ -211,7 +244,7 @@ impl Recurrent {
                         (0, None) => to.fill(0.0),
                         (0, Some(h)) => to.copy_from_slice(&h[b * hidden..(b + 1) * hidden]),
                         _ => {
-                            let from = sequences.row(b, s - 1) * self.output_row;
+                            let from = sequences.outer_row(b, s - 1) * self.output_row;
                             to.copy_from_slice(&kept.y[from..from + hidden]);
                         }
                     }
@@ -231,7 +264,17 @@ impl Recurrent {
         let family = Family::active();
         let dgates = Address(parts.dgates.as_mut_ptr());
         let gru = self.cell == Cell::Gru;
+        let dy = match kept.dy {
+            Some(dy) if self.batch_first => {
+                sequences.bring_in(dy, self.output_row, self.hidden, parts.dy);
+                Some((&*parts.dy, self.hidden))
+            }
+            dy => dy.map(|dy| (dy, self.output_row)),
+        };
         let pass = Pass {
+            dy,
+            states: Address(parts.states.as_mut_ptr()),
+            gates_row: self.spread(self.columns()),
             sequences,
             kept,
             family,
@@ -290,12 +333,22 @@ struct Pass<'a> {
     family: &'static Family,
     isa: Isa,
     transposed: &'a [f32],
+    /// Gradient of the outputs and the distance of its rows, in the kernels' own order.
+    dy: Option<(&'a [f32], usize)>,
+    /// The gates' gradients of even and of odd steps.
+    states: Address<f32>,
+    gates_row: usize,
     dgates: Address<f32>,
     recurrent: Address<f32>,
     carry: Address<f32>,
 }
 
 impl Pass<'_> {
+    /// Where step `s` keeps the gates' gradients for the product of the step before it, `[B, gates_row]`.
+    fn state(&self, s: usize) -> *mut f32 {
+        self.states.get().wrapping_add(s % 2 * self.sequences.layer.batch * self.gates_row)
+    }
+
     /// What the step after `s` (the first one for `None`) sends back through W_hh, or the gradient of the last state,
     /// for `wide` blocks; rows of the buffer are `wide` panels.
     fn product(&self, s: Option<usize>, tile: &Batch, block: usize, wide: usize, buffer: &mut [f32; BUFFER]) {
@@ -306,7 +359,7 @@ impl Pass<'_> {
         let mut count = 0;
         for (r, b) in tile.iter().enumerate() {
             if later < self.sequences.len(b) {
-                rows.a[count] = (self.sequences.row(b, later) * columns) as isize;
+                rows.a[count] = (b * self.gates_row) as isize;
                 rows.c[count] = (r * row_len) as isize;
                 count += 1;
                 continue;
@@ -323,7 +376,7 @@ impl Pass<'_> {
         }
         let sum = Sum::product(columns, 1, PANEL as isize, (columns * PANEL) as isize);
         let t = Tile {
-            a: self.recurrent.get().cast_const(),
+            a: self.state(later).cast_const(),
             b: self.transposed[block * columns * PANEL..].as_ptr(),
             c: buffer.as_mut_ptr(),
             c_panel: PANEL as isize,
@@ -371,29 +424,34 @@ impl Pass<'_> {
             carry: null_mut,
             dgates: null_mut,
             dgates_recurrent: null_mut,
+            state: null_mut,
         };
         for (r, b) in tile.iter().enumerate() {
             let row = self.sequences.row(b, s);
             let gates = row * columns + layer.cell.gates() * unit;
-            let before = |first: Option<&[f32]>, all: &[f32], stride: usize| match s {
-                0 => first.map_or(std::ptr::null(), |f| f[b * layer.hidden + unit..].as_ptr()),
-                _ => all[self.sequences.row(b, s - 1) * stride + unit..].as_ptr(),
-            };
-            p.gates[r] = kept.gates[gates..].as_ptr();
-            p.dy[r] = kept.dy.map_or(std::ptr::null(), |d| d[row * layer.output_row + unit..].as_ptr());
+            let first =
+                |v: Option<&[f32]>| v.map_or(std::ptr::null(), |v| v[b * layer.hidden + unit..].as_ptr());
+            let y_at = |s| self.sequences.outer_row(b, s) * layer.output_row + unit;
+            let kept_gates = row * self.gates_row + layer.cell.gates() * unit;
+            p.gates[r] = kept.gates[kept_gates..].as_ptr();
+            p.state[r] = self.state(s).wrapping_add(b * self.gates_row + layer.cell.gates() * unit);
+            p.dy[r] = self.dy.map_or(std::ptr::null(), |(d, stride)| d[row * stride + unit..].as_ptr());
             p.dh[r] = buffer[r * row_len..].as_ptr();
             p.carry[r] = self.carry.get().wrapping_add(b * padded + unit);
             p.dgates[r] = self.dgates.get().wrapping_add(gates);
             p.dgates_recurrent[r] = self.recurrent.get().wrapping_add(gates);
             match layer.cell {
-                Cell::Elman(_) => p.extra[r] = kept.y[row * layer.output_row + unit..].as_ptr(),
+                Cell::Elman(_) => p.extra[r] = kept.y[y_at(s)..].as_ptr(),
                 Cell::Lstm => {
                     p.extra[r] = kept.extra[row * padded + unit..].as_ptr();
-                    p.before[r] = before(kept.start.c, kept.extra, padded);
+                    p.before[r] = match s {
+                        0 => first(kept.start.c),
+                        _ => kept.extra[self.sequences.row(b, s - 1) * padded + unit..].as_ptr(),
+                    };
                 }
                 Cell::Gru => {
                     p.extra[r] = kept.extra[row * padded + unit..].as_ptr();
-                    p.before[r] = before(kept.start.h, kept.y, layer.output_row);
+                    p.before[r] = if s == 0 { first(kept.start.h) } else { kept.y[y_at(s - 1)..].as_ptr() };
                 }
             }
         }

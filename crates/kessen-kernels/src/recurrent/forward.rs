@@ -27,12 +27,26 @@ pub struct Outputs<'a> {
 
 impl Recurrent {
     fn input_product(&self) -> Gemm {
-        Gemm::new(self.rows(), self.columns(), self.inputs)
+        let mut product = Gemm::new(self.rows(), self.columns(), self.inputs);
+        product.ldc = self.spread(self.columns());
+        product
+    }
+
+    /// Length of a dense copy of rows of `width` in the kernels' own order, which only `[B, T]` needs.
+    pub(super) fn copy_len(&self, width: usize) -> usize {
+        if self.batch_first { self.rows() * width } else { 0 }
+    }
+
+    /// Lengths of the parts of scratch: biases, a GRU's b_hn, two steps' h, the inputs' copy, the product's.
+    fn forward_parts(&self) -> [usize; 5] {
+        let states = 2 * self.batch * self.spread(self.hidden);
+        let product = self.input_product().packed_scratch();
+        [self.columns(), self.padded(), states, self.copy_len(self.inputs), product]
     }
 
     /// Number of elements of scratch that [`Recurrent::forward`] needs.
     pub fn forward_scratch(&self) -> usize {
-        self.columns() + self.padded() + self.input_product().packed_scratch()
+        self.forward_parts().iter().sum()
     }
 
     /// Runs the layer over `x`, `[rows, D]`. Inputs behind a sequence's end are not used, but must be finite where the
@@ -59,23 +73,37 @@ impl Recurrent {
             out.gates.len() == self.gates_len() && out.extra.len() == self.extra_len(),
             "recurrent: gates"
         );
-        let (bias, scratch) = scratch.split_at_mut(self.columns());
-        let (bias_n, scratch) = scratch.split_at_mut(self.padded());
+        let [a, b, c, d, _] = self.forward_parts();
+        let (bias, scratch) = scratch.split_at_mut(a);
+        let (bias_n, scratch) = scratch.split_at_mut(b);
+        let (states, scratch) = scratch.split_at_mut(c);
+        let (copy, scratch) = scratch.split_at_mut(d);
         self.merge_biases(weights, bias, bias_n);
+        let sequences = Sequences { layer: self, lengths };
+        let x = if self.batch_first {
+            sequences.bring_in(x, self.inputs, self.inputs, copy);
+            &*copy
+        } else {
+            x
+        };
         let epilogue = Epilogue::store().bias(bias);
         self.input_product().run_packed(x, weights.input, out.gates, &epilogue, scratch);
-        let sequences = Sequences { layer: self, lengths };
-        sequences.for_padding(|row| out.y[row * self.output_row..][..self.hidden].fill(0.0));
+        sequences.for_padding(|b, t| {
+            out.y[sequences.outer_row_at(b, t) * self.output_row..][..self.hidden].fill(0.0);
+        });
         let family = Family::active();
         let pass = Pass {
             sequences,
             family,
             isa: Isa::active(),
             most: tile_rows(family, self.batch),
+            gates_row: self.spread(self.columns()),
+            state_row: self.spread(self.hidden),
             weights: weights.recurrent,
             start,
             bias_n,
             y: Address(out.y.as_mut_ptr()),
+            states: Address(states.as_mut_ptr()),
             gates: Address(out.gates.as_mut_ptr()),
             extra: Address(out.extra.as_mut_ptr()),
         };
@@ -118,21 +146,27 @@ impl Recurrent {
     /// Copies each sequence's last h and c.
     fn final_states(&self, sequences: Sequences<'_>, start: States<'_>, out: &mut Outputs<'_>) {
         let width = self.hidden;
-        let copy = |to: &mut [f32], from: &[f32], row: usize, first: Option<&[f32]>| {
+        let copy = |to: &mut [f32], from: &[f32], outer: bool, first: Option<&[f32]>| {
             for b in 0..self.batch {
                 let to = &mut to[b * width..(b + 1) * width];
                 match (sequences.len(b), first) {
                     (0, None) => to.fill(0.0),
                     (0, Some(first)) => to.copy_from_slice(&first[b * width..(b + 1) * width]),
-                    (n, _) => to.copy_from_slice(&from[sequences.row(b, n - 1) * row..][..width]),
+                    (n, _) => {
+                        let at = match outer {
+                            true => sequences.outer_row(b, n - 1) * self.output_row,
+                            false => sequences.row(b, n - 1) * self.padded(),
+                        };
+                        to.copy_from_slice(&from[at..at + width]);
+                    }
                 }
             }
         };
         if let Some(h) = out.h.as_deref_mut() {
-            copy(h, out.y, self.output_row, start.h);
+            copy(h, out.y, true, start.h);
         }
         if let (Some(c), Cell::Lstm) = (out.c.as_deref_mut(), self.cell) {
-            copy(c, out.extra, self.padded(), start.c);
+            copy(c, out.extra, false, start.c);
         }
     }
 }
@@ -144,10 +178,14 @@ struct Pass<'a> {
     isa: Isa,
     /// Most rows of a tile.
     most: usize,
+    gates_row: usize,
+    state_row: usize,
     weights: &'a [f32],
     start: States<'a>,
     bias_n: &'a [f32],
     y: Address<f32>,
+    /// h of even and of odd steps.
+    states: Address<f32>,
     gates: Address<f32>,
     extra: Address<f32>,
 }
@@ -159,6 +197,11 @@ impl Pass<'_> {
             Cell::Elman(_) => panels(self.family, self.most, left),
             _ => 1,
         }
+    }
+
+    /// Where step `s` keeps h, `[B, state_row]`.
+    fn state(&self, s: usize) -> *mut f32 {
+        self.states.get().wrapping_add(s % 2 * self.sequences.layer.batch * self.state_row)
     }
 
     /// Step `s` of the tile's sequences for `wide` blocks from `block` on.
@@ -175,21 +218,26 @@ impl Pass<'_> {
                 extra: [std::ptr::null_mut(); MAX_ROWS],
                 before: [std::ptr::null(); MAX_ROWS],
                 y: [std::ptr::null_mut(); MAX_ROWS],
+                state: [std::ptr::null_mut(); MAX_ROWS],
             };
             let unit = block * PANEL;
             for (r, b) in tile.iter().enumerate() {
                 let row = self.sequences.row(b, s);
-                p.gates[r] = self.gates.get().wrapping_add(row * layer.columns() + gates * unit);
+                let outer = self.sequences.outer_row(b, s);
+                p.gates[r] = self.gates.get().wrapping_add(row * self.gates_row + gates * unit);
                 p.extra[r] = self.extra.get().wrapping_add(row * padded + unit);
-                p.y[r] = self.y.get().wrapping_add(row * layer.output_row + unit);
-                let last = |first: Option<&[f32]>, at: *const f32, stride: usize| match s {
-                    0 => first.map_or(std::ptr::null(), |f| f[b * layer.hidden + unit..].as_ptr()),
-                    _ => at.wrapping_add(self.sequences.row(b, s - 1) * stride + unit),
-                };
-                p.before[r] = match layer.cell {
-                    Cell::Elman(_) => std::ptr::null(),
-                    Cell::Lstm => last(self.start.c, self.extra.get(), padded),
-                    Cell::Gru => last(self.start.h, self.y.get(), layer.output_row),
+                p.y[r] = self.y.get().wrapping_add(outer * layer.output_row + unit);
+                p.state[r] = self.state(s).wrapping_add(b * self.state_row + unit);
+                let first =
+                    |v: Option<&[f32]>| v.map_or(std::ptr::null(), |v| v[b * layer.hidden + unit..].as_ptr());
+                p.before[r] = match (layer.cell, s) {
+                    (Cell::Elman(_), _) => std::ptr::null(),
+                    (Cell::Lstm, 0) => first(self.start.c),
+                    (Cell::Gru, 0) => first(self.start.h),
+                    (Cell::Lstm, _) => {
+                        self.extra.get().wrapping_add(self.sequences.row(b, s - 1) * padded + unit)
+                    }
+                    (Cell::Gru, _) => self.state(s - 1).wrapping_add(b * self.state_row + unit),
                 };
             }
             point::forward(self.isa, &p);
@@ -204,11 +252,8 @@ impl Pass<'_> {
         let mut rows = Rows::strided(0, 0);
         let mut extra = rows;
         for (r, b) in tile.iter().enumerate() {
-            rows.a[r] = match s {
-                0 => b * layer.hidden,
-                _ => self.sequences.row(b, s - 1) * layer.output_row,
-            } as isize;
-            rows.c[r] = (self.sequences.row(b, s) * layer.columns()) as isize;
+            rows.a[r] = (b * if s == 0 { layer.hidden } else { self.state_row }) as isize;
+            rows.c[r] = (self.sequences.row(b, s) * self.gates_row) as isize;
             extra.c[r] = (self.sequences.row(b, s) * layer.padded()) as isize;
         }
         extra.a = rows.a;
@@ -220,7 +265,7 @@ impl Pass<'_> {
                 return;
             }
             (0, Some(h)) => h.as_ptr(),
-            _ => self.y.get().cast_const(),
+            _ => self.state(s - 1).cast_const(),
         };
         let panel_len = layer.hidden * PANEL;
         let sum = Sum::product(layer.hidden, 1, PANEL as isize, panel_len as isize);

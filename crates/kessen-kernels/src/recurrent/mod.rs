@@ -13,6 +13,9 @@
 //! recurrent weights fit in a core's second-level cache, threads share the batch and never wait for each other; else
 //! they share the hidden units and meet after each step. Which one follows from the sizes alone, and no bit depends on
 //! it. The rejected alternative, weights in PyTorch's order, needs the gates of all units before any cell.
+//!
+//! Inside, rows are always `[T, B]`: the sequences' rows of one step are neighbours. With `[B, T]` they would lie a power
+//! of two apart for common sizes and throw each other out of the caches; copying the inputs costs far less.
 
 mod backward;
 mod forward;
@@ -133,12 +136,18 @@ impl Recurrent {
         self.columns() * k
     }
 
-    /// Length of the gates kept for the backward pass, `[rows, columns]`.
-    pub fn gates_len(&self) -> usize {
-        self.rows() * self.columns()
+    /// Distance of the rows of gates and states that the recursion walks: an odd number of cache lines, so that the
+    /// rows of a tile don't compete for the same places in the caches.
+    fn spread(&self, len: usize) -> usize {
+        (len.div_ceil(PANEL) | 1) * PANEL
     }
 
-    /// Length of what else is kept: an LSTM's c or a GRU's W_hn·h′ + b_hn, `[rows, H in whole blocks]`.
+    /// Length of the gates kept for the backward pass, in an order of their own.
+    pub fn gates_len(&self) -> usize {
+        self.rows() * self.spread(self.columns())
+    }
+
+    /// Length of what else is kept: an LSTM's c or a GRU's W_hn·h′ + b_hn, in an order of its own.
     pub fn extra_len(&self) -> usize {
         match self.cell {
             Cell::Elman(_) => 0,

@@ -19,6 +19,8 @@ pub(super) struct Forward {
     /// LSTM: the c before. GRU: the h before.
     pub before: [*const f32; MAX_ROWS],
     pub y: [*mut f32; MAX_ROWS],
+    /// h again, for the next step's product; whole panels.
+    pub state: [*mut f32; MAX_ROWS],
 }
 
 /// As [`Forward`], for the backward pass.
@@ -42,6 +44,8 @@ pub(super) struct Backward {
     pub dgates: [*mut f32; MAX_ROWS],
     /// GRU: those that go to the recurrent weights.
     pub dgates_recurrent: [*mut f32; MAX_ROWS],
+    /// Those again, for the product of the step before.
+    pub state: [*mut f32; MAX_ROWS],
 }
 
 kernel! {
@@ -126,7 +130,9 @@ fn forward_with<S: Simd>(s: S, p: &Forward) {
                 z.mul_add(part(s, p.before[r], p.width) - n, n)
             }
         };
-        put_part::<S>(flush(s, h), p.y[r], p.width);
+        let h = flush(s, h);
+        put_part::<S>(h, p.y[r], p.width);
+        put_panel::<S>(h, p.state[r], 0);
     }
 }
 
@@ -146,7 +152,9 @@ fn backward_with<S: Simd>(s: S, p: &Backward) {
                     Activation::Softplus => one - math::exp(s, -y),
                     Activation::Identity => one,
                 };
-                put_panel::<S>(flush(s, dh * slope), p.dgates[r], 0);
+                let d = flush(s, dh * slope);
+                put_panel::<S>(d, p.dgates[r], 0);
+                put_panel::<S>(d, p.state[r], 0);
             }
             Cell::Lstm => lstm_backward(s, p, r, dh),
             Cell::Gru => gru_backward(s, p, r, dh),
@@ -165,10 +173,13 @@ fn lstm_backward<S: Simd>(s: S, p: &Backward, r: usize, dh: S::F) {
     let df = dc * part(s, p.before[r], p.width) * f * (one - f);
     let dg = dc * i * (one - g) * (one + g);
     let d_o = dh * t * o * (one - o);
-    put_panel::<S>(flush(s, di), p.dgates[r], 0);
-    put_panel::<S>(flush(s, df), p.dgates[r], 1);
-    put_panel::<S>(flush(s, dg), p.dgates[r], 2);
-    put_panel::<S>(flush(s, d_o), p.dgates[r], 3);
+    let (di, df, dg, d_o) = (flush(s, di), flush(s, df), flush(s, dg), flush(s, d_o));
+    for out in [p.dgates[r], p.state[r]] {
+        put_panel::<S>(di, out, 0);
+        put_panel::<S>(df, out, 1);
+        put_panel::<S>(dg, out, 2);
+        put_panel::<S>(d_o, out, 3);
+    }
     put_panel::<S>(flush(s, dc * f), p.carry[r], 0);
 }
 
@@ -180,11 +191,13 @@ fn gru_backward<S: Simd>(s: S, p: &Backward, r: usize, dh: S::F) {
     let dn = flush(s, dh * (one - z) * (one - n) * (one + n));
     let dz = flush(s, dh * (part(s, p.before[r], p.width) - n) * z * (one - z));
     let dr = flush(s, dn * panel(s, p.extra[r], 0) * reset * (one - reset));
-    for out in [p.dgates[r], p.dgates_recurrent[r]] {
+    let dn_recurrent = flush(s, dn * reset);
+    for out in [p.dgates[r], p.dgates_recurrent[r], p.state[r]] {
         put_panel::<S>(dr, out, 0);
         put_panel::<S>(dz, out, 1);
     }
     put_panel::<S>(dn, p.dgates[r], 2);
-    put_panel::<S>(flush(s, dn * reset), p.dgates_recurrent[r], 2);
+    put_panel::<S>(dn_recurrent, p.dgates_recurrent[r], 2);
+    put_panel::<S>(dn_recurrent, p.state[r], 2);
     put_panel::<S>(flush(s, dh * z), p.carry[r], 0);
 }

@@ -4,11 +4,13 @@ use super::Recurrent;
 use crate::Indices;
 use crate::gemm::even;
 use crate::micro::{Family, MAX_ROWS, PANEL};
-use crate::threads::parallel_for;
+use crate::threads::{Shared, parallel_chunks, parallel_for};
 use std::ops::Range;
 
 /// Bytes of recurrent weights up to which a core keeps them in its own cache.
 const CACHED: usize = 512 * 1024;
+/// Elements of one task of a copy.
+const GRAIN: usize = 16 * 1024;
 /// Sequences of a task where threads share the batch.
 const GROUP: usize = 8;
 /// Multiply-adds of a step below which threads don't share it.
@@ -41,17 +43,27 @@ impl Sequences<'_> {
         self.lengths.map_or(self.layer.time, |l| l.get(b) as usize)
     }
 
-    /// The row of time `t` of sequence `b`.
-    pub fn row_at(&self, b: usize, t: usize) -> usize {
+    /// The time of sequence `b`'s step number `s`.
+    fn time(&self, b: usize, s: usize) -> usize {
+        if self.layer.reverse { self.len(b) - 1 - s } else { s }
+    }
+
+    /// The row of sequence `b`'s step number `s` in the kernels' own order, `[T, B]`.
+    pub fn row(&self, b: usize, s: usize) -> usize {
+        self.time(b, s) * self.layer.batch + b
+    }
+
+    /// The row of time `t` of sequence `b` in the caller's order.
+    pub fn outer_row_at(&self, b: usize, t: usize) -> usize {
         match self.layer.batch_first {
             true => b * self.layer.time + t,
             false => t * self.layer.batch + b,
         }
     }
 
-    /// The row of sequence `b`'s step number `s`.
-    pub fn row(&self, b: usize, s: usize) -> usize {
-        self.row_at(b, if self.layer.reverse { self.len(b) - 1 - s } else { s })
+    /// The row of sequence `b`'s step number `s` in the caller's order.
+    pub fn outer_row(&self, b: usize, s: usize) -> usize {
+        self.outer_row_at(b, self.time(b, s))
     }
 
     /// Number of steps of the longest sequence.
@@ -59,11 +71,44 @@ impl Sequences<'_> {
         (0..self.layer.batch).map(|b| self.len(b)).max().unwrap_or(0)
     }
 
-    /// Calls `f` with the rows behind each sequence's end.
-    pub fn for_padding(&self, mut f: impl FnMut(usize)) {
+    /// Calls `f` with sequence and time of the rows behind each sequence's end.
+    pub fn for_padding(&self, mut f: impl FnMut(usize, usize)) {
         for b in 0..self.layer.batch {
-            (self.len(b)..self.layer.time).for_each(|t| f(self.row_at(b, t)));
+            (self.len(b)..self.layer.time).for_each(|t| f(b, t));
         }
+    }
+
+    /// Copies rows of `width` elements, `stride` apart in the caller's order, into dense ones in the kernels' own.
+    pub fn bring_in(&self, rows: &[f32], stride: usize, width: usize, to: &mut [f32]) {
+        let batch = self.layer.batch;
+        let out = Shared::new(to);
+        parallel_chunks(self.layer.time, (GRAIN / (batch * width).max(1)).max(1), |times| {
+            for (t, b) in times.flat_map(|t| (0..batch).map(move |b| (t, b))) {
+                let from = self.outer_row_at(b, t) * stride;
+                let row = t * batch + b;
+                // SAFETY: rows are disjoint.
+                let to = unsafe { out.part(row * width..(row + 1) * width) };
+                to.copy_from_slice(&rows[from..from + width]);
+            }
+        });
+    }
+
+    /// Copies (or adds) dense rows of `width` elements in the kernels' own order to dense ones in the caller's.
+    pub fn bring_out(&self, rows: &[f32], width: usize, to: &mut [f32], add: bool) {
+        let time = self.layer.time;
+        let out = Shared::new(to);
+        parallel_chunks(self.layer.batch, (GRAIN / (time * width).max(1)).max(1), |batch| {
+            for (b, t) in batch.flat_map(|b| (0..time).map(move |t| (b, t))) {
+                let (at, row) = (self.outer_row_at(b, t), t * self.layer.batch + b);
+                let from = &rows[row * width..(row + 1) * width];
+                // SAFETY: rows are disjoint.
+                let to = unsafe { out.part(at * width..(at + 1) * width) };
+                match add {
+                    true => to.iter_mut().zip(from).for_each(|(t, &f)| *t += f),
+                    false => to.copy_from_slice(from),
+                }
+            }
+        });
     }
 
     /// Calls `f` with the sequences among `range` that are longer than `s`, a tile at a time.
