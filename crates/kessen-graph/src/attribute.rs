@@ -285,7 +285,10 @@ macro_rules! operator {
                 vec![$($crate::attribute::AttributeText {
                     key: stringify!($field),
                     value: $crate::attribute::Attribute::print(&self.$field),
-                    is_default: self.$field == $default,
+                    is_default: {
+                        let usual: $ty = $default;
+                        self.$field == usual
+                    },
                 }),*]
             }
 

@@ -414,6 +414,12 @@ impl<const N: usize> From<[(&str, usize); N]> for Bindings {
     }
 }
 
+impl From<&Bindings> for Bindings {
+    fn from(bindings: &Bindings) -> Self {
+        bindings.clone()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use kessen_tensor::{DType, Tensor};
 
 use crate::names::Names;
-use crate::{Bindings, Dim, Error, Init, Op, Result, Type, nearest};
+use crate::{Dim, Error, Init, Op, Result, Type, nearest};
 
 macro_rules! ids {
     ($($(#[$meta:meta])* $name:ident),*) => {
@@ -408,36 +408,6 @@ impl Graph {
             node.outputs.iter().for_each(|v| known[v.index()] = true);
         }
         Ok(())
-    }
-
-    /// Shapes of all values as numbers, by value index.
-    ///
-    /// # Errors
-    /// [`Error::Unbound`] or [`Error::NegativeDim`], where the values of `bindings` don't suffice or suit; a
-    /// dimension that comes out as 0 without being declared so is refused as [`Error::Misfit`] of its node.
-    pub fn shapes(&self, bindings: &Bindings) -> Result<Vec<Vec<usize>>> {
-        let mut shapes = Vec::with_capacity(self.values.len());
-        for value in &self.values {
-            let shape = value.ty.shape.iter().map(|d| d.eval(bindings)).collect::<Result<Vec<_>>>()?;
-            kessen_tensor::element_count(&shape)?;
-            shapes.push(shape);
-        }
-        Ok(shapes)
-    }
-
-    /// Names of the dimensions that need a number, in the order of the inputs.
-    pub fn dim_names(&self) -> Vec<String> {
-        let mut names: Vec<String> = Vec::new();
-        for value in &self.values {
-            for d in &value.ty.shape {
-                d.for_each_name(&mut |n| {
-                    if !names.iter().any(|m| m == n) {
-                        names.push(n.to_owned());
-                    }
-                });
-            }
-        }
-        names
     }
 
     fn push_value(&mut self, name: &str, ty: Type, origin: Origin) -> Result<ValueId> {

@@ -4,6 +4,7 @@
 //! operator's shape rule, differentiated by a graph transformation ([`gradients`]), and analysed; how it is computed
 //! is decided elsewhere. Split by stage, never by operator family: here stands what an operator *means*.
 
+pub mod analysis;
 pub mod attribute;
 mod builder;
 mod dim;

@@ -1,5 +1,6 @@
 //! Published counts, torchvision's names, sizes that fit and requests that don't.
 
+use kessen_graph::analysis::ReceptiveField;
 use kessen_graph::{Bindings, Graph, ParamKind, gradients};
 use kessen_zoo::{Error, from_text, list};
 
@@ -136,4 +137,38 @@ fn wrong_requests_say_what_would_be_right() {
         let error: Error = from_text(text).unwrap_err();
         assert!(error.to_string().contains(part), "{text}: {error}");
     }
+}
+
+#[test]
+fn operations_and_receptive_fields_are_the_published_ones() {
+    // GMACs of torchvision's page of models; receptive fields before the last pooling of Araujo et al., "Computing
+    // receptive fields of convolutional neural networks" (2019), for AlexNet and VGG.
+    let cases = [
+        ("alexnet", 0.71, Some(("max_pool_2", 195))),
+        ("vgg11", 7.61, None),
+        ("vgg13", 11.31, None),
+        ("vgg16", 15.47, Some(("max_pool_4", 212))),
+        ("vgg19", 19.63, None),
+        ("googlenet", 1.50, None),
+        ("resnet18", 1.81, Some(("relu_16", 435))),
+        ("resnet34", 3.66, Some(("relu_32", 899))),
+        ("resnet50", 4.09, None),
+        ("resnet101", 7.80, None),
+        ("resnet152", 11.51, None),
+        ("mobilenet_v2", 0.30, None),
+    ];
+    for (name, giga, field) in cases {
+        let summary = from_text(name).unwrap().summary([("batch", 1)]).unwrap();
+        let found = summary.total.macs as f64 / 1e9;
+        assert!((found - giga).abs() < 0.006, "{name}: {found}");
+        if let Some((path, size)) = field {
+            let row = summary.rows.iter().find(|r| r.path == path).unwrap();
+            match row.receptive_field {
+                Some(ReceptiveField::Window(w)) => assert_eq!(w.size, [size; 2], "{name}"),
+                other => panic!("{name} {path}: {other:?}"),
+            }
+        }
+    }
+    let vgg16 = from_text("vgg16").unwrap().summary([("batch", 1)]).unwrap();
+    assert_eq!(vgg16.total.macs, 15_470_264_320);
 }

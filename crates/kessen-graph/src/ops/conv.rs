@@ -9,6 +9,7 @@
 use crate::attribute::Padding;
 use crate::error::Misfit;
 use crate::op::{Field, Operator};
+use crate::ops::count;
 use crate::ops::reduce::Reduce;
 use crate::{DEFAULT_WEIGHT, Dim, GradContext, Init, Result, Type, Wire, operator};
 
@@ -136,7 +137,7 @@ impl Operator for Conv {
     }
 
     fn macs(&self, inputs: &[&[usize]], outputs: &[&[usize]]) -> u64 {
-        outputs[0].iter().product::<usize>() as u64 * inputs[1][1..].iter().product::<usize>() as u64
+        count(outputs[0]).saturating_mul(count(&inputs[1][1..]))
     }
 
     fn field(&self) -> Field {
@@ -188,7 +189,7 @@ impl Operator for ConvGradInput {
     }
 
     fn macs(&self, inputs: &[&[usize]], _outputs: &[&[usize]]) -> u64 {
-        inputs[0].iter().product::<usize>() as u64 * inputs[1][1..].iter().product::<usize>() as u64
+        count(inputs[0]).saturating_mul(count(&inputs[1][1..]))
     }
 
     fn onnx(&self) -> &'static [&'static str] {
@@ -219,7 +220,7 @@ impl Operator for ConvGradWeight {
     }
 
     fn macs(&self, inputs: &[&[usize]], outputs: &[&[usize]]) -> u64 {
-        inputs[1].iter().product::<usize>() as u64 * outputs[0][1..].iter().product::<usize>() as u64
+        count(inputs[1]).saturating_mul(count(&outputs[0][1..]))
     }
 }
 

@@ -5,6 +5,7 @@
 use crate::error::Misfit;
 use crate::op::Operator;
 use crate::ops::binary::{broadcast_shapes, sum_to};
+use crate::ops::count;
 use crate::ops::reduce::SumTo;
 use crate::ops::reshape::{Reshape, element_count};
 use crate::{DEFAULT_WEIGHT, Dim, GradContext, Init, Result, Type, ValueId, Wire, operator};
@@ -48,7 +49,7 @@ impl Operator for Linear {
     }
 
     fn macs(&self, inputs: &[&[usize]], outputs: &[&[usize]]) -> u64 {
-        outputs[0].iter().product::<usize>() as u64 * inputs[1][1] as u64
+        count(outputs[0]).saturating_mul(inputs[1][1] as u64)
     }
 
     fn grad(&self, context: &mut GradContext<'_>) -> Result<()> {
@@ -121,7 +122,7 @@ impl Operator for MatMul {
     fn macs(&self, inputs: &[&[usize]], outputs: &[&[usize]]) -> u64 {
         let a = inputs[0];
         let k = if self.trans_a { a[a.len() - 2] } else { a[a.len() - 1] };
-        outputs[0].iter().product::<usize>() as u64 * k as u64
+        count(outputs[0]).saturating_mul(k as u64)
     }
 
     fn grad(&self, context: &mut GradContext<'_>) -> Result<()> {

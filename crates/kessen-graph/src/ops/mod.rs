@@ -133,6 +133,11 @@ operators! {
     unary::UnaryGrad,
 }
 
+/// Elements of a shape, for costs: the largest number where it is too large.
+pub(crate) fn count(shape: &[usize]) -> u64 {
+    shape.iter().fold(1, |n: u64, &d| n.saturating_mul(d as u64))
+}
+
 impl Op {
     /// The built-in operator of that name, with its default attributes.
     ///

@@ -102,6 +102,8 @@ impl fmt::Display for Graph {
     }
 }
 
+pub(crate) use vocabulary::phrase;
+
 /// What a fuzz target of the text form does: reads `bytes`, and where they are a graph, prints it and reads it again.
 ///
 /// # Panics

@@ -18,7 +18,7 @@ use super::lexer::Place;
 use super::vocabulary::{DERIVED, Vocabulary, attribute_text, is_reserved, leading_key, word_of};
 
 /// Columns of a line, where its parts allow it.
-const WIDTH: usize = 96;
+const WIDTH: usize = 100;
 /// Parameters of a layer at most.
 const MAX_PARAMS: usize = 64;
 

@@ -181,6 +181,18 @@ pub(super) fn attribute_text(op: &dyn Operator, usual: &dyn Operator, leading: O
     text
 }
 
+/// The operator with its attributes as a stage has them; `operand` is the type of its first operand, `kernel` the
+/// size of its weight's window.
+pub(crate) fn phrase(op: &Op, operand: Option<&Type>, kernel: Option<[usize; 2]>) -> String {
+    if let Some(d) = DERIVED.iter().find(|d| operand.and_then(|t| (d.op)(t)).as_ref() == Some(op)) {
+        return d.word.to_owned();
+    }
+    let (word, usual) = word_of(op);
+    let (op, usual) = (op.operator(), usual.operator());
+    let kernel = kernel.map(|[h, w]| format!(" {h}x{w}")).unwrap_or_default();
+    format!("{word}{kernel}{}", attribute_text(op, usual, leading_key(op)))
+}
+
 /// A pooling's stride is its kernel's size unless it is given.
 pub(super) fn follows_kernel(op: &dyn Operator, key: &str) -> Option<String> {
     if key != "stride" || leading_key(op) != Some("kernel") {
