@@ -4,6 +4,7 @@
 //! Settings are plain data ([`Config`]) that a recipe writes down; what happens is told to an [`Observer`] and kept in
 //! a [`History`].
 
+mod approximate;
 mod checkpoint;
 mod config;
 mod error;
@@ -21,6 +22,7 @@ mod step;
 mod trained;
 mod trainer;
 
+pub use approximate::{Fit, Perceptron, Snapshot, Unit, approximate, approximate_widths, perceptron, spread};
 pub use config::{CheckpointEvery, Config, EarlyStopping, Monitor};
 pub use error::{Error, Result};
 pub use group::Group;
