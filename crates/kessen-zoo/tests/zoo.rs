@@ -172,3 +172,31 @@ fn operations_and_receptive_fields_are_the_published_ones() {
     let vgg16 = from_text("vgg16").unwrap().summary([("batch", 1)]).unwrap();
     assert_eq!(vgg16.total.macs, 15_470_264_320);
 }
+
+/// A whole architecture as text.
+const RESNET34: &str = "
+graph resnet34
+block basic(width)
+  x: in
+  conv conv1 $width 3 pad 1 nobias init kaiming_normal_fan_out | bn bn1 | relu
+  conv conv2 $width 3 pad 1 nobias init kaiming_normal_fan_out | bn bn2 | add(_, x) | relu
+end
+block down(width)
+  x: in
+  conv conv1 $width 3 stride 2 pad 1 nobias init kaiming_normal_fan_out | bn bn1 | relu
+  conv conv2 $width 3 pad 1 nobias init kaiming_normal_fan_out | bn bn2
+  x | conv downsample.0 $width 1 stride 2 nobias init kaiming_normal_fan_out | bn downsample.1
+  add(bn2, _) | relu
+end
+image: input batch 3 224 224
+conv conv1 64 7 stride 2 pad 3 nobias init kaiming_normal_fan_out | bn bn1 | relu | max_pool 3 stride 2 pad 1
+basic layer1.{0..2} 64
+down layer2.0 128 | basic layer2.{1..3} 128
+down layer3.0 256 | basic layer3.{1..5} 256
+down layer4.0 512 | basic layer4.{1..2} 512
+global_avg_pool | flatten | linear fc 1000 | output logits";
+
+#[test]
+fn blocks_write_a_residual_network_in_a_few_lines() {
+    assert!(Graph::from_text(RESNET34).unwrap() == from_text("resnet34").unwrap());
+}

@@ -76,7 +76,8 @@ fn hoist_updates(
         let state = std::iter::once(node.inputs[0]).chain(node.inputs[5..].iter().copied());
         let readers =
             state.flat_map(|v| users[v.index()].iter().flatten().copied()).filter(|&reader| reader != id);
-        let places = producers.chain(readers).chain(guard).filter_map(|n| group_of[n.index()]).map(|g| groups[g].at);
+        let places =
+            producers.chain(readers).chain(guard).filter_map(|n| group_of[n.index()]).map(|g| groups[g].at);
         if let Some(at) = places.max() {
             groups[k].at = at.min(groups[k].at);
         }
