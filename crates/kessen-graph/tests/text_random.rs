@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use kessen_graph::ops::recurrent_layer::lstm;
 use kessen_graph::{
     CustomOperator, CustomTensor, Dim, Error, Graph, Init, Misfit, Op, Origin, ParamId, ParamKind, Type,
-    ValueId, dim, fuzz_text, gradients,
+    ValueId, dim, fuzz_text, gradients, shape,
 };
 use kessen_tensor::{DType, Rng, Tensor};
 use proptest::prelude::*;
@@ -284,8 +285,14 @@ fn training_step() -> Graph {
     let text = "image: input batch 3 9 9; ids: input i64 batch; t: input; lr: input\n\
         image | conv a 4 3 pad 1 | bn b | relu | avg_pool 2 | conv c 4 3 pad 1 | max_pool 2 stride 1 | adaptive_max_pool 2\n\
         dropout 0.1 | flatten | linear f 4 | layer_norm n\n\
-        ids | embedding v 7 4 | layer_norm m | add(n, _) | square | mean | output loss";
-    let mut step = Graph::from_text(text).unwrap().for_training().unwrap();
+        ids | embedding v 7 4 | layer_norm m | add(n, _) | square | mean\n\
+        cross_entropy(f, ids) label_smoothing 0.1 | add(_, mean) | output loss";
+    let net = Graph::from_text(text).unwrap().extend(|g, outputs| {
+        let steps =
+            g.input("steps", shape!["batch", "time", 3]).recurrent("rnn", lstm(2).layers(2).bidirectional());
+        g.wire_of(outputs[0]).add(&steps.mean(&[]))
+    });
+    let mut step = net.unwrap().for_training().unwrap();
     let (loss, params) = (step.outputs()[0].1, step.params().to_vec());
     let weights: Vec<_> = params.iter().filter(|p| p.kind == ParamKind::Weight).collect();
     let wrt: Vec<_> = weights.iter().map(|p| p.value).collect();
