@@ -68,6 +68,8 @@ pub enum Command {
     Recipes(commands::recipes::Args),
     /// List the data sets that are known by name.
     Data(commands::data::Args),
+    /// Measure the time of a training step or an inference call.
+    Bench(commands::bench::Args),
     /// Print a completion script for a shell.
     Completions(commands::completions::Args),
 }

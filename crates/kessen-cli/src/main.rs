@@ -44,6 +44,7 @@ fn run(term: &Term, args: Args) -> anyhow::Result<()> {
         Command::Run(args) => commands::run::run(term, args),
         Command::Recipes(args) => commands::recipes::run(term, args),
         Command::Data(args) => commands::data::run(term, args),
+        Command::Bench(args) => commands::bench::run(term, args),
         Command::Completions(args) => commands::completions::run(term, args),
     }
 }

@@ -48,7 +48,7 @@ pub fn find(name: &str) -> Result<Found> {
         let graph = Graph::from_text(&text).with_context(|| format!("in the wiring {name}"))?;
         return Ok(Found::Wiring(Box::new(graph)));
     }
-    if name.contains(['/', '\\', '.']) {
+    if name.contains(['/', '\\']) || name.contains('.') && !name.contains('(') {
         return Err(usage(format!("{name} does not exist")));
     }
     if SHIPPED.iter().any(|s| s.name == name) {
@@ -97,18 +97,23 @@ pub fn preprocess(model: &Model) -> Result<Preprocess> {
     }
 }
 
-/// An architecture of the zoo with its arguments.
+/// An architecture of the zoo with its arguments: `resnet18(classes=10)`.
 ///
 /// # Errors
-/// An unknown name, with the nearest; an argument that does not exist or fit.
-pub fn zoo(name: &str, _arguments: &[(String, String)]) -> Result<Graph> {
-    let known: Vec<&str> = SHIPPED.iter().map(|s| s.name).collect();
-    Err(unknown(
-        "model",
-        name,
-        &known,
-        "name a run folder, a .safetensors file, a recipe or a file with a wiring",
-    ))
+/// A usage error: an unknown name, with the nearest; an argument that does not exist or fit.
+pub fn zoo(name: &str, arguments: &[(String, String)]) -> Result<Graph> {
+    let stem = name.split('(').next().unwrap_or(name).trim();
+    if kessen_zoo::find(stem).is_err() {
+        let recipes = SHIPPED.iter().map(|s| s.name);
+        let known: Vec<&str> = kessen_zoo::list().map(|a| a.name).chain(recipes).collect();
+        let next = "a model may also be a run folder, a .safetensors file, a recipe or a file with a wiring";
+        return Err(unknown("model", stem, &known, next));
+    }
+    let built = match name.contains('(') {
+        true => kessen_zoo::from_text(name),
+        false => kessen_zoo::build(name, &arguments.iter().cloned().collect()),
+    };
+    built.map_err(|e| usage(e.to_string()))
 }
 
 /// The backend of that name.

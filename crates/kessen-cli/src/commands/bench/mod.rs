@@ -1,0 +1,249 @@
+//! `kessen bench`: how long a training step or an inference call takes.
+//!
+//! A training step is what PyTorch's zero_grad, forward, loss, backward and optimiser step do together, with the batch
+//! handed over anew; an inference call takes its input and leaves its output.
+
+mod works;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use kessen_engine::{Clock, CompileOptions, Data, Executable, Outcome, Session};
+use kessen_graph::{Bindings, Graph};
+use kessen_tensor::{DType, Rng};
+use kessen_train::{Loss, Optimizer, StepSpec, TrainStep, cross_entropy, mse, sgd};
+use serde_json::json;
+
+use crate::failure::{unknown, usage};
+use crate::models;
+use crate::term::{Style, Term, bytes};
+
+use self::works::{WORKS, Work};
+
+const EXAMPLES: &str = "\
+Examples:
+  kessen bench --work lenet --mode train --batch 64
+  kessen bench --work resnet34 --mode infer --batch 1 --threads 1 --json
+  kessen bench --model 'resnet18(classes=10,size=96)' --mode train --batch 8
+  kessen bench --model runs/digits --mode infer --batch 256 --plan
+
+Works: mlp-fit, mlp-mnist, elman, lstm, gru, transformer, lenet, alexnet, vgg16, googlenet, resnet34.";
+
+/// Flags.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// A network of the board.
+    #[arg(long, value_name = "NAME", required_unless_present = "model", conflicts_with = "model")]
+    work: Option<String>,
+    /// Any other network: a model file, a run folder, a recipe, a file with a wiring, a name of the zoo.
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
+    /// What is timed.
+    #[arg(long, value_name = "MODE", default_value = "train", value_parser = ["train", "infer"])]
+    mode: String,
+    /// Samples per step [default: the work's own, or 1].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    batch: Option<u32>,
+    /// How long to measure.
+    #[arg(long, value_name = "S", default_value_t = 6.0)]
+    seconds: f64,
+    /// Print the plan, too: which kernel, layout and algorithm each step got.
+    #[arg(long)]
+    plan: bool,
+    /// What computes: `cpu` or `reference`.
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    backend: String,
+}
+
+/// A network with what trains it.
+struct Subject {
+    name: String,
+    graph: Graph,
+    loss: Loss,
+    optimizer: Optimizer,
+    batch: usize,
+    /// Numbers that integer inputs stay below: the vocabulary.
+    below: usize,
+}
+
+/// Times of the calls.
+struct Times {
+    median: f64,
+    least: f64,
+    count: usize,
+}
+
+/// Measures.
+pub fn run(term: &Term, args: Args) -> Result<()> {
+    if !(args.seconds.is_finite() && args.seconds >= 0.0) {
+        return Err(usage(format!("--seconds {}: expected 0 or more", args.seconds)));
+    }
+    let subject = subject(&args)?;
+    let batch = args.batch.map_or(subject.batch, |b| b as usize);
+    let training = args.mode == "train";
+    let mut call = Call::new(&args, &subject, batch, training)?;
+    if args.plan {
+        term.result(call.session.executable().describe().trim_end());
+    }
+    let times = measure(Duration::from_secs_f64(args.seconds), || call.run())?;
+    let rss = peak_rss() >> 20;
+    if term.json {
+        let value = json!({
+            "who": "kessen", "work": subject.name, "mode": args.mode, "batch": batch, "sec": times.median,
+            "min": times.least, "n": times.count, "rss_mb": rss,
+        });
+        term.result(&value.to_string());
+        return Ok(());
+    }
+    let per_second = batch as f64 / times.median;
+    term.result(&format!(
+        "{} {} batch {batch}: {} (fastest {}, {} calls), {per_second:.0} samples/s, {} of plan memory, {rss} MiB in all",
+        subject.name,
+        args.mode,
+        term.paint(Style::Strong, &milliseconds(times.median)),
+        milliseconds(times.least),
+        times.count,
+        bytes(call.session.executable().memory() as u64),
+    ));
+    Ok(())
+}
+
+fn milliseconds(seconds: f64) -> String {
+    match seconds {
+        s if s < 1e-3 => format!("{:.2} µs", s * 1e6),
+        s => format!("{:.3} ms", s * 1e3),
+    }
+}
+
+fn subject(args: &Args) -> Result<Subject> {
+    if let Some(name) = &args.work {
+        let names: Vec<&str> = WORKS.iter().map(|w| w.name).collect();
+        let work = WORKS.iter().find(|w| w.name == name);
+        let work = work.ok_or_else(|| unknown("work", name, &names, "any other network goes by --model"))?;
+        let Work { batch, below, optimizer, loss, .. } = *work;
+        return Ok(Subject {
+            name: name.clone(),
+            graph: (work.wire)()?,
+            loss: loss(),
+            optimizer: optimizer(),
+            batch,
+            below,
+        });
+    }
+    let name = args.model.clone().unwrap_or_default();
+    let graph = models::find(&name)?.graph().clone();
+    let output =
+        graph.outputs().first().map(|(_, v)| graph.ty(*v).clone()).context("the model has no output")?;
+    let classes = cross_entropy()
+        .target_type(&output)
+        .is_ok_and(|_| output.shape.last().and_then(kessen_graph::Dim::as_fixed) > Some(1));
+    let loss = if classes { cross_entropy() } else { mse() };
+    Ok(Subject { name, graph, loss, optimizer: sgd(1e-3).momentum(0.9), batch: 1, below: 2 })
+}
+
+/// A compiled step with the data that are handed over at each call.
+struct Call {
+    session: Session,
+    inputs: Vec<(usize, Values)>,
+    step: u64,
+    counters: Option<(usize, usize)>,
+}
+
+enum Values {
+    Real(Vec<f32>),
+    Whole(Vec<i64>),
+}
+
+impl Call {
+    fn new(args: &Args, subject: &Subject, batch: usize, training: bool) -> Result<Self> {
+        let mut bindings = Bindings::default();
+        for name in subject.graph.dim_names() {
+            bindings.set(&name, if name == "batch" { batch } else { 64 });
+        }
+        let backend = models::backend(&args.backend)?;
+        let (graph, options, counters) = match training {
+            true => {
+                let output = subject.graph.ty(subject.graph.outputs()[0].1);
+                let target = subject.loss.target_type(output)?.dtype;
+                let spec = StepSpec::new(subject.loss.clone(), subject.optimizer.clone());
+                let step = TrainStep::new(&subject.graph, &spec, target)?;
+                let counters = Some((step.lr, step.step));
+                (step.graph, CompileOptions::training(kessen_train::GUARD), counters)
+            }
+            false => (subject.graph.for_inference()?, CompileOptions::inference(), None),
+        };
+        let mut session = Session::new(&*backend, &graph, &bindings, &options)?;
+        session.init_params(0)?;
+        let shapes = graph.shapes(&bindings)?;
+        let mut rng = Rng::named(0, "bench");
+        let mut inputs = Vec::new();
+        for (at, &v) in graph.inputs().iter().enumerate() {
+            let (value, count) = (graph.value(v), shapes[v.index()].iter().product::<usize>());
+            if value.name.starts_with("train.") {
+                continue;
+            }
+            let below = match value.name.as_str() {
+                "target" => classes(&subject.graph, &subject.loss),
+                _ => subject.below,
+            };
+            let values = match value.ty.dtype {
+                DType::I64 => Values::Whole((0..count).map(|_| rng.below(below.max(1)) as i64).collect()),
+                _ => Values::Real((0..count).map(|_| rng.normal() as f32).collect()),
+            };
+            inputs.push((at, values));
+        }
+        Ok(Self { session, inputs, step: 0, counters })
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let executable: &mut dyn Executable = self.session.executable();
+        for (at, values) in &self.inputs {
+            match values {
+                Values::Real(v) => executable.write_input(*at, Data::F32(v))?,
+                Values::Whole(v) => executable.write_input(*at, Data::I64(v))?,
+            }
+        }
+        self.step += 1;
+        if let Some((lr, step)) = self.counters {
+            executable.write_input(lr, Data::F32(&[1e-4]))?;
+            executable.write_input(step, Data::F32(&[self.step as f32]))?;
+        }
+        match executable.run(Clock { seed: 0, step: self.step })? {
+            Outcome::Done => Ok(()),
+            Outcome::NonFinite => anyhow::bail!("step {}: the loss is not finite", self.step),
+        }
+    }
+}
+
+/// Number of classes of the model's first output.
+fn classes(graph: &Graph, loss: &Loss) -> usize {
+    let ty = graph.ty(graph.outputs()[0].1);
+    ty.shape.get(loss.class_dim(ty)).and_then(kessen_graph::Dim::as_fixed).unwrap_or(1)
+}
+
+/// Two calls to warm up, then calls until the time is over, at least three.
+fn measure(time: Duration, mut call: impl FnMut() -> Result<()>) -> Result<Times> {
+    call()?;
+    call()?;
+    let mut seconds = Vec::with_capacity(1 << 16);
+    let end = Instant::now() + time;
+    while seconds.len() < 3 || Instant::now() < end {
+        let begun = Instant::now();
+        call()?;
+        seconds.push(begun.elapsed().as_secs_f64());
+    }
+    seconds.sort_by(f64::total_cmp);
+    let (count, half) = (seconds.len(), seconds.len() / 2);
+    let median =
+        if count.is_multiple_of(2) { (seconds[half - 1] + seconds[half]) / 2.0 } else { seconds[half] };
+    Ok(Times { median, least: seconds[0], count })
+}
+
+/// The most memory that the process has had, in bytes; 0 where the system does not say.
+fn peak_rss() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) << 10
+}
