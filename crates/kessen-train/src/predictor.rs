@@ -1,6 +1,6 @@
 //! A model that answers: a graph for inference, its parameters, and plans by shape.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kessen_data::{Dataset, Loader};
 use kessen_engine::{Backend, Clock, CompileOptions, Session};
@@ -20,12 +20,24 @@ pub struct Predictor {
     backend: Arc<dyn Backend>,
     graph: Graph,
     params: Vec<(String, Tensor)>,
-    plans: Plans,
-    /// The plans with a loss, and what they were made for.
-    measuring: Option<(Graph, DType, Loss, Plans)>,
+    plans: Mutex<Plans>,
+    measuring: Mutex<Option<Measuring>>,
 }
 
 type Plans = Vec<(Bindings, Session)>;
+
+/// The plans with a loss, and what they were made for.
+struct Measuring {
+    graph: Graph,
+    target: DType,
+    loss: Loss,
+    plans: Plans,
+}
+
+/// Plans are whole after a panic, too: a run writes all its inputs first.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl std::fmt::Debug for Predictor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -41,7 +53,8 @@ impl Predictor {
     pub fn new(backend: Arc<dyn Backend>, model: &Graph, params: &[(String, Tensor)]) -> Result<Self> {
         use kessen_graph::ParamKind::{Buffer, Weight};
         let params = kessen_formats::match_params(model, &[Weight, Buffer], params)?;
-        Ok(Self { backend, graph: model.for_inference()?, params, plans: Vec::new(), measuring: None })
+        let (plans, measuring) = (Mutex::default(), Mutex::default());
+        Ok(Self { backend, graph: model.for_inference()?, params, plans, measuring })
     }
 
     /// The wiring for inference.
@@ -59,13 +72,11 @@ impl Predictor {
     /// # Errors
     /// As [`Predictor::new`].
     pub fn set_params(&mut self, params: Vec<(String, Tensor)>) -> Result<()> {
-        for (_, session) in &mut self.plans {
+        for (_, session) in lock(&self.plans).iter_mut() {
             write_params(session, &params)?;
         }
-        if let Some((_, _, _, plans)) = &mut self.measuring {
-            for (_, session) in plans {
-                write_params(session, &params)?;
-            }
+        for (_, session) in lock(&self.measuring).iter_mut().flat_map(|m| &mut m.plans) {
+            write_params(session, &params)?;
         }
         self.params = params;
         Ok(())
@@ -75,7 +86,7 @@ impl Predictor {
     ///
     /// # Errors
     /// [`Error::Mismatch`] where an input is missing, unknown or of another shape.
-    pub fn predict(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>> {
+    pub fn predict(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>> {
         let mut bindings = Bindings::default();
         for &id in self.graph.inputs() {
             let value = self.graph.value(id);
@@ -88,7 +99,8 @@ impl Predictor {
                 return Err(Error::mismatch(what(), found, value.ty.to_string()));
             }
         }
-        let session = plan(&*self.backend, &self.graph, &self.params, &mut self.plans, &bindings)?;
+        let mut plans = lock(&self.plans);
+        let session = plan(&*self.backend, &self.graph, &self.params, &mut plans, &bindings)?;
         Ok(session.run(inputs, Clock::default())?)
     }
 
@@ -96,14 +108,15 @@ impl Predictor {
     ///
     /// # Errors
     /// Data that don't fit the model; samples that can't be read.
-    pub fn evaluate(&mut self, loss: &Loss, set: &Dataset, batch: usize) -> Result<Evaluation> {
+    pub fn evaluate(&self, loss: &Loss, set: &Dataset, batch: usize) -> Result<Evaluation> {
         let dtype = target_dtype(set)?;
-        if self.measuring.as_ref().is_none_or(|(_, d, l, _)| (*d, l) != (dtype, loss)) {
-            let (graph, _, _) = with_loss(&self.graph, loss, dtype)?;
-            self.measuring = Some((graph, dtype, loss.clone(), Vec::new()));
-        }
-        let Some((graph, _, _, plans)) = &mut self.measuring else {
-            return Err(Error::mismatch("the model", "no plan", "the one just made"));
+        let mut measuring = lock(&self.measuring);
+        let Measuring { graph, plans, .. } = match &mut *measuring {
+            Some(m) if m.target == dtype && m.loss == *loss => m,
+            other => {
+                let (graph, _, _) = with_loss(&self.graph, loss, dtype)?;
+                other.insert(Measuring { graph, target: dtype, loss: loss.clone(), plans: Vec::new() })
+            }
         };
         let mut loader = Loader::new(set, batch.min(set.len()).max(1))?;
         let mut samples = loader.batch()?;

@@ -33,7 +33,7 @@ impl Trained {
     ///
     /// # Errors
     /// Data that don't fit the model; samples that can't be read.
-    pub fn evaluate(&mut self, set: &Dataset) -> Result<Evaluation> {
+    pub fn evaluate(&self, set: &Dataset) -> Result<Evaluation> {
         self.predictor.evaluate(&self.config.step.loss, set, self.config.batch)
     }
 
@@ -41,7 +41,7 @@ impl Trained {
     ///
     /// # Errors
     /// An input that is missing, unknown or of another shape.
-    pub fn predict(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>> {
+    pub fn predict(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>> {
         self.predictor.predict(inputs)
     }
 

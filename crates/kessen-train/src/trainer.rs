@@ -33,7 +33,7 @@ use crate::{
 /// let xor = Dataset::from_tensors([("x", x), ("target", Tensor::from_vec(&[4], vec![0i64, 1, 1, 0])?)])?;
 /// let splits = Splits::new("xor", xor.clone(), xor.clone())?;
 /// let trainer = Trainer::new(&net).loss(cross_entropy()).optimizer(adam(0.05)).epochs(200).batch(4);
-/// let mut model = trainer.fit(&splits)?;
+/// let model = trainer.fit(&splits)?;
 /// assert_eq!(model.evaluate(&xor)?.accuracy, 1.0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -71,7 +71,7 @@ impl Observer for StopAt {
 
 #[test]
 fn a_net_learns_and_the_history_tells_of_it() {
-    let mut run = trainer().epochs(30).fit(&splits()).unwrap();
+    let run = trainer().epochs(30).fit(&splits()).unwrap();
     let test = run.test.clone().unwrap();
     assert!(test.accuracy > 0.85, "{test:?}");
     assert_eq!(run.history.epochs.len(), 30);
@@ -234,4 +234,17 @@ fn bad_input_is_refused_and_a_large_batch_is_clipped_with_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let error = trainer().folder(folder.path()).resume().fit(&splits()).unwrap_err().to_string();
     assert!(error.contains("last.safetensors"), "{error}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named_and_old_files_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "old").unwrap();
+    let error = trainer().folder(&folder.path().join("file")).fit(&splits()).unwrap_err().to_string();
+    assert!(error.contains("file"), "{error}");
+    // `checkpoint` is a file: the run itself succeeds until it saves.
+    std::fs::write(folder.path().join("checkpoint"), "old").unwrap();
+    let error = trainer().epochs(1).folder(folder.path()).fit(&splits()).unwrap_err().to_string();
+    assert!(error.contains("checkpoint"), "{error}");
+    assert_eq!(std::fs::read(folder.path().join("checkpoint")).unwrap(), b"old");
 }

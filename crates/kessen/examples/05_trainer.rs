@@ -25,7 +25,7 @@ fn main() -> Result<()> {
     let digits = data::digits()?;
     let shift =
         Augment::Affine { rotate: 8.0, scale: 0.1, shear: 0.0, shift: 0.5, border: Default::default() };
-    let mut model = Trainer::new(&net)
+    let model = Trainer::new(&net)
         .loss(cross_entropy().smoothing(0.05))
         .optimizer(adamw(5e-3))
         .schedule(Schedule::one_cycle())

@@ -59,7 +59,7 @@ fn main() -> Result<()> {
     for backend in [Arc::new(Cpu::new()) as Arc<dyn Backend>, Arc::new(Reference)] {
         let name = backend.name();
         let trainer = Trainer::new(&net).optimizer(adam(0.02)).epochs(10).batch(16).backend(backend);
-        let mut model = trainer.fit(&wine)?;
+        let model = trainer.fit(&wine)?;
         println!("{name:>9}: test accuracy {:.1} %", 100.0 * model.evaluate(&wine.test)?.accuracy);
     }
     Ok(())

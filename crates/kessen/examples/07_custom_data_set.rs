@@ -51,7 +51,7 @@ fn main() -> Result<()> {
     let (train, test) = all.hold_out(0.25, 0)?;
     let spirals = Splits::new("spirals", train, test)?.standardised()?;
     let net = Graph::from_text("x: input batch 2\nlinear h1 32 | tanh | linear h2 32 | tanh | linear out 2")?;
-    let mut model = Trainer::new(&net).optimizer(adam(0.01)).epochs(30).batch(50).fit(&spirals)?;
+    let model = Trainer::new(&net).optimizer(adam(0.01)).epochs(30).batch(50).fit(&spirals)?;
     let test = model.evaluate(&spirals.test)?;
     println!("test accuracy {:.1} % on {} points", 100.0 * test.accuracy, test.samples);
     assert!(test.accuracy > 0.95);

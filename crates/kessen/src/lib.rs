@@ -13,7 +13,7 @@
 //!     h.linear("f2", 10)
 //! })?;
 //! let digits = data::digits()?;
-//! let mut model = Trainer::new(&net).loss(cross_entropy()).optimizer(adam(5e-3)).epochs(2).fit(&digits)?;
+//! let model = Trainer::new(&net).loss(cross_entropy()).optimizer(adam(5e-3)).epochs(2).fit(&digits)?;
 //! assert!(model.evaluate(&digits.test)?.accuracy > 0.8);
 //! # let folder = tempfile::tempdir().unwrap();
 //! # let path = folder.path().join("small.safetensors");

@@ -175,7 +175,7 @@ mod tests {
     fn a_saved_model_answers_as_the_trained_one() {
         let iris = data::iris().unwrap();
         let net = Graph::from_text("x: input batch 4\nlinear hidden 8 | tanh | linear out 3").unwrap();
-        let mut trained = Trainer::new(&net).optimizer(adam(0.02)).epochs(20).batch(16).fit(&iris).unwrap();
+        let trained = Trainer::new(&net).optimizer(adam(0.02)).epochs(20).batch(16).fit(&iris).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("iris.safetensors");
         trained.save(&path).unwrap();

@@ -46,7 +46,7 @@ pub fn run(term: &Term, args: Args) -> Result<()> {
     let preprocess = models::preprocess(&model)?;
     let set = open(&args, &model, &preprocess)?;
     let loss = loss_of(&model, &set);
-    let mut predictor = Predictor::new(kessen_train::default_backend(), &model.graph, &model.params)?;
+    let predictor = Predictor::new(kessen_train::default_backend(), &model.graph, &model.params)?;
     let evaluation = predictor.evaluate(&loss, &set, args.batch as usize)?;
     match term.json {
         true => term.result(&serde_json::to_string(&evaluation)?),

@@ -52,7 +52,7 @@ pub fn run(term: &Term, args: Args) -> Result<()> {
     let graph = found.graph().clone();
     let params = params(term, &args, found)?;
     let inputs = args.input.iter().map(|text| read_input(&graph, text)).collect::<Result<Vec<_>>>()?;
-    let mut predictor = Predictor::new(models::backend(&args.backend)?, &graph, &params)?;
+    let predictor = Predictor::new(models::backend(&args.backend)?, &graph, &params)?;
     let given: Vec<(&str, &Tensor)> = inputs.iter().map(|(n, t)| (n.as_str(), t)).collect();
     let outputs = predictor.predict(&given)?;
     files::create_folder(&args.output)?;

@@ -103,7 +103,7 @@ pub fn section(recipe: &Recipe, splits: &Splits, trained: &Trained, taken: &Snap
     let end = (usize::MAX, trained.params().to_vec());
     let last = trained.history.last().map_or(0, |e| e.epoch);
     for (epoch, params) in taken.taken.iter().filter(|(e, _)| *e < last || last == 0).chain([&end]) {
-        let mut predictor = Predictor::new(backend.clone(), &hidden, params)?;
+        let predictor = Predictor::new(backend.clone(), &hidden, params)?;
         let input = hidden.value(hidden.inputs()[0]).name.clone();
         let outputs = predictor.predict(&[(input.as_str(), &x)])?;
         let bases = outputs[0].1.as_slice::<f32>()?;
