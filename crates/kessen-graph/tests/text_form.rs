@@ -78,6 +78,38 @@ concat(_, _) 2 | global_avg_pool | flatten
 }
 
 #[test]
+fn recurrent_layers_are_one_stage() {
+    let text = "\
+ids: input i64 batch time
+steps: input i64 batch
+h0: input batch 6
+c0: input batch 6
+ids | embedding e 20 4 | elman a 5 nobias activation relu | lstm b 6 lengths steps hidden h0 cell c0
+gru c 3 layers 2 bidirectional dropout 0.1 lengths steps | linear tag 7
+output tags tag
+output last b#1
+output cell b#2
+output backward c.l1_reverse#1
+";
+    let net = Graph::from_text(text).unwrap();
+    assert_eq!(round_trip(&net), text);
+    let net =
+        Graph::from_text("x: input batch 9 4\nh0: input batch 3\nx | gru g 3 bidirectional hidden [h0,h0]")
+            .unwrap();
+    assert!(round_trip(&net).ends_with("x | gru g 3 bidirectional hidden [h0,h0]\n"), "{net}");
+    for (text, part) in [
+        ("x: input batch 9 4\nlstm b 6 lengths step", "`step`, expected the name of a value"),
+        ("x: input batch 9 4\nlstm b 6 hidden [x,x]", "initial states"),
+        ("x: input batch 9 4\nlstm b 6 layers 1001", "`layers` of `lstm`: found `1001`, expected 1 to 1000"),
+        ("x: input batch 9 4\nelman b", "`hidden_size` of `elman` is missing"),
+        ("x: input batch 9 4\ngru b 6 activation relu", "expected one of: hidden_size"),
+    ] {
+        let message = Graph::from_text(text).unwrap_err().to_string();
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
 fn a_training_step_round_trips() {
     let mut net = Graph::build("step", |g| {
         let x = g.input("x", shape!["batch", 3, "h", 8]);

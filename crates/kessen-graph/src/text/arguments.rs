@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use crate::attribute::{Attribute, Attributes};
-use crate::{Init, Result, nearest};
+use crate::{Init, Result, Wire, nearest};
 
 use super::lexer::Place;
 use super::vocabulary::{find_key, number, plain, short_key};
@@ -29,12 +29,13 @@ pub(super) struct Signature<'k> {
 }
 
 /// What stood there.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Arguments<'k> {
     owner: String,
     usage: String,
     place: Place,
     given: Vec<(&'k str, Word)>,
+    wires: Vec<(&'k str, Vec<Wire>)>,
 }
 
 impl<'k> Arguments<'k> {
@@ -43,8 +44,13 @@ impl<'k> Arguments<'k> {
     /// # Errors
     /// A word that is no name, a name without its value, a name twice.
     pub(super) fn read(owner: &str, place: Place, words: &[Word], signature: &Signature<'k>) -> Result<Self> {
-        let mut arguments =
-            Self { owner: owner.to_owned(), usage: signature.usage.clone(), place, given: Vec::new() };
+        let mut arguments = Self {
+            owner: owner.to_owned(),
+            usage: signature.usage.clone(),
+            place,
+            given: Vec::new(),
+            wires: Vec::new(),
+        };
         let mut positional = signature.positional.iter().copied();
         let keys: Vec<&'k str> = signature.positional.iter().chain(&signature.keys).copied().collect();
         let mut words = words.iter().peekable();
@@ -111,10 +117,13 @@ impl<'k> Arguments<'k> {
     /// Another text than the type's.
     pub(super) fn get<T: Attribute>(&self, key: &str) -> Result<Option<T>> {
         let Some(word) = self.word(key) else { return Ok(None) };
-        T::parse(&word.text).map(Some).ok_or_else(|| {
-            let (owner, found) = (&self.owner, &word.text);
-            word.place.error(format!("`{key}` of `{owner}`: found `{found}`, expected {}", T::EXPECTED))
-        })
+        T::parse(&word.text).map(Some).ok_or_else(|| self.wrong(key, T::EXPECTED))
+    }
+
+    /// The error for what stands behind `key`.
+    pub(super) fn wrong(&self, key: &str, expected: &str) -> crate::Error {
+        let (place, found) = self.word(key).map_or((self.place, ""), |w| (w.place, &w.text));
+        place.error(format!("`{key}` of `{}`: found `{found}`, expected {expected}", self.owner))
     }
 
     /// The value of `key`, which has to be given.
@@ -160,6 +169,24 @@ impl<'k> Arguments<'k> {
             op.set_attribute(key, &word.text).map_err(|e| word.place.error(e.to_string()))?;
         }
         Ok(())
+    }
+
+    /// The names of values that stand behind `key`: one, or several in brackets.
+    pub(super) fn value_names(&self, key: &str) -> Vec<Word> {
+        let Some(word) = self.word(key) else { return Vec::new() };
+        let inner = word.text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(&word.text);
+        let names = inner.split(',').map(str::trim).filter(|n| !n.is_empty());
+        names.map(|n| Word { text: n.to_owned(), place: word.place }).collect()
+    }
+
+    /// Says which values the names behind `key` are.
+    pub(super) fn set_wires(&mut self, key: &'k str, wires: Vec<Wire>) {
+        self.wires.push((key, wires));
+    }
+
+    /// The values behind `key`.
+    pub(super) fn wires(&self, key: &str) -> &[Wire] {
+        self.wires.iter().find(|(k, _)| *k == key).map_or(&[], |(_, w)| w)
     }
 
     /// Whether `key` was given.

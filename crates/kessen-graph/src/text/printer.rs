@@ -9,11 +9,11 @@ use kessen_tensor::{DType, Tensor};
 
 use crate::graph::{NodeId, Origin, Param, ParamKind, Value, ValueId};
 use crate::names::Names;
-use crate::{DEFAULT_WEIGHT, Graph, GraphBuilder, Init, Op};
+use crate::{DEFAULT_WEIGHT, Graph, GraphBuilder, Init, Op, Wire};
 
 use super::arguments::{Arguments, Word};
 use super::declare::{element_texts, float_text};
-use super::layers::{LAYERS, Layer, init_text};
+use super::layers::{Description, LAYERS, Layer, View, init_text};
 use super::lexer::Place;
 use super::vocabulary::{DERIVED, Vocabulary, attribute_text, is_reserved, leading_key, word_of};
 
@@ -181,72 +181,96 @@ impl<'g> Printer<'g> {
             })
             .collect();
         let Origin::Node(id, 0) = values.get(params.len())?.origin else { return None };
-        let node = self.graph.node(id);
-        let x = *node.inputs.first().filter(|v| v.index() < i)?;
+        let view = View { graph: self.graph, params, node: self.graph.node(id) };
+        let x = *view.node.inputs.first().filter(|v| v.index() < i)?;
         for layer in &LAYERS {
-            let Some(usual) = (layer.operator)() else { continue };
-            if usual.operator().name() != node.op.operator().name() {
-                continue;
+            let Some(mut description) = (layer.describe)(&view) else { continue };
+            if let Some(usual) = (layer.operator)() {
+                let op = view.node.op.operator();
+                if usual.operator().name() != op.name() {
+                    continue;
+                }
+                description.before.push_str(&attribute_text(op, usual.operator(), None));
             }
-            let Some([before, behind]) = (layer.describe)(&params) else { continue };
-            let words =
-                format!("{before}{}{behind}", attribute_text(node.op.operator(), usual.operator(), None));
-            let count = params.len() + node.outputs.len();
-            if self.builds(layer, &node.path, &words, i, count, &node.inputs) {
-                let words: Vec<&str> = words.split_whitespace().collect();
-                let head = format!("{} {}", layer.words[0], node.path);
-                let text = [&[head.as_str()], words.as_slice()].concat().join(" ");
-                self.chain(&text, Some(x), None, node.outputs[0], true);
-                return Some(count);
+            let Some((count, result)) = self.builds(layer, &description, i, x) else { continue };
+            let mut words = vec![layer.words[0].to_owned(), description.path.clone()];
+            words.extend([&description.before, &description.behind].map(|w| w.trim().to_owned()));
+            for (key, values) in &description.values {
+                let names: Vec<&str> = values.iter().map(|v| self.graph.value(*v).name.as_str()).collect();
+                words.push(match names.as_slice() {
+                    [name] => format!("{key} {name}"),
+                    names => format!("{key} [{}]", names.join(",")),
+                });
             }
+            words.retain(|w| !w.is_empty());
+            self.chain(&words.join(" "), Some(x), None, result, true);
+            return Some(count);
         }
         None
     }
 
-    /// Whether the layer, given these words, makes exactly the `count` values from `i` on.
-    fn builds(
-        &self,
-        layer: &Layer,
-        path: &str,
-        words: &str,
-        i: usize,
-        count: usize,
-        inputs: &[ValueId],
-    ) -> bool {
+    /// Builds the layer as described, applied to `x`. Where that gives exactly the values from `i` on: how many they
+    /// are, and the layer's result.
+    fn builds(&self, layer: &Layer, said: &Description, i: usize, x: ValueId) -> Option<(usize, ValueId)> {
         let place = Place { line: 1, column: 1 };
+        let words = format!("{} {}", said.before, said.behind);
         let words: Vec<Word> = words.split_whitespace().map(|w| Word { text: w.to_owned(), place }).collect();
-        let Ok(arguments) = Arguments::read(layer.words[0], place, &words, &layer.signature()) else {
-            return false;
-        };
-        let outer = self.graph.value(inputs[0]);
-        let builder = GraphBuilder::from_graph(Graph::new(""));
-        let x = builder.input_of(&outer.name, outer.ty.clone());
-        if (layer.build)(&x, path, &arguments).is_err() || builder.take_error().is_some() {
-            return false;
+        let mut arguments = Arguments::read(layer.words[0], place, &words, &layer.signature()).ok()?;
+        // The built graph begins with inputs that stand for the values outside the layer.
+        let mut outer = vec![x];
+        for v in said.values.iter().flat_map(|(_, values)| values) {
+            if !outer.contains(v) {
+                outer.push(*v);
+            }
         }
-        let built = builder.with(|g| Ok(std::mem::take(g))).unwrap_or_default();
-        // Ids of the built graph: 0 is the operand, then come the layer's values.
-        let of_built = |v: ValueId| if v.index() == 0 { inputs[0] } else { ValueId::new(i + v.index() - 1) };
-        let [node] = built.nodes() else { return false };
-        let Some((original, _)) = self.graph.producer(ValueId::new(i + count - 1)) else { return false };
-        let original = self.graph.node(original);
-        let same_values = built.values().len() == count + 1
-            && built.values()[1..].iter().zip(&self.graph.values()[i..i + count]).all(|(a, b)| {
-                a.name == b.name
-                    && a.ty == b.ty
-                    && match (&a.origin, &b.origin) {
-                        (Origin::Param(p), Origin::Param(q)) => {
-                            let (p, q) = (built.param(*p), self.graph.param(*q));
-                            p.kind == q.kind && p.init == q.init
-                        }
-                        (Origin::Node(_, j), Origin::Node(_, k)) => j == k,
-                        _ => false,
-                    }
+        if outer.iter().any(|v| v.index() >= i) {
+            return None;
+        }
+        let builder = GraphBuilder::from_graph(Graph::new(""));
+        let value = |v: &ValueId| self.graph.value(*v);
+        let wires: Vec<Wire> =
+            outer.iter().map(|v| builder.input_of(&value(v).name, value(v).ty.clone())).collect();
+        let wire = |v: &ValueId| wires[outer.iter().position(|o| o == v).unwrap_or(0)].clone();
+        for (key, values) in &said.values {
+            arguments.set_wires(key, values.iter().map(wire).collect());
+        }
+        let result = (layer.build)(&wires[0], &said.path, &arguments).ok()?.id()?;
+        if builder.take_error().is_some() {
+            return None;
+        }
+        let built = builder.with(|g| Ok(std::mem::take(g)))?;
+        let of_built = |v: ValueId| match outer.get(v.index()) {
+            Some(v) => *v,
+            None => ValueId::new(i + v.index() - outer.len()),
+        };
+        let count = built.values().len() - outer.len();
+        let same = |v: ValueId| self.is_same(&built, v, of_built(v));
+        let alike = built.value_ids().skip(outer.len()).all(same)
+            && built.nodes().iter().all(|node| {
+                let original = self.graph.producer(of_built(node.outputs[0]));
+                original.map(|(id, _)| self.graph.node(id)).is_some_and(|original| {
+                    node.path == original.path
+                        && node.op == original.op
+                        && node.inputs.iter().map(|v| of_built(*v)).eq(original.inputs.iter().copied())
+                })
             });
-        same_values
-            && node.path == original.path
-            && node.op == original.op
-            && node.inputs.iter().map(|v| of_built(*v)).eq(original.inputs.iter().copied())
+        alike.then(|| (count, of_built(result)))
+    }
+
+    /// Whether value `a` of `built` and value `b` of the printed graph are alike, their nodes aside.
+    fn is_same(&self, built: &Graph, a: ValueId, b: ValueId) -> bool {
+        let (a, Some(b)) = (built.value(a), self.graph.values().get(b.index())) else { return false };
+        a.name == b.name
+            && a.ty == b.ty
+            && match (&a.origin, &b.origin) {
+                (Origin::Param(p), Origin::Param(q)) => {
+                    let (p, q) = (built.param(*p), self.graph.param(*q));
+                    p.kind == q.kind && p.init == q.init
+                }
+                (Origin::Node(_, j), Origin::Node(_, k)) => j == k,
+                (Origin::Constant(s), Origin::Constant(t)) => s == t,
+                _ => false,
+            }
     }
 
     fn node(&mut self, id: NodeId) -> usize {

@@ -89,7 +89,12 @@ impl<'t> Parser<'t, '_> {
     }
 
     fn layer(&mut self, layer: &Layer, head: &Word, path: &Word, words: &[Word]) -> Result<()> {
-        let arguments = Arguments::read(&head.text, head.place, words, &layer.signature())?;
+        let mut arguments = Arguments::read(&head.text, head.place, words, &layer.signature())?;
+        for key in layer.values {
+            let names = arguments.value_names(key);
+            let wire = |w: &Word| Ok(self.builder.wire_of(self.value(&w.text, w.place)?));
+            arguments.set_wires(key, names.iter().map(wire).collect::<Result<Vec<_>>>()?);
+        }
         let x = self.current_wire(&head.text, head.place)?;
         let path = self.path(&path.text);
         let y = self.build(head.place, |_| (layer.build)(&x, &path, &arguments))??;

@@ -4,7 +4,9 @@
 //! parameters is described in its words. A description need not be careful: the printer builds what it describes and
 //! keeps it only where the result equals the graph at hand.
 
-use crate::graph::Param;
+mod recurrent;
+
+use crate::graph::{Graph, Node, Param, ValueId};
 use crate::ops::batch_norm::BatchNorm;
 use crate::ops::conv::{Conv, conv_rect};
 use crate::ops::embedding::Embedding;
@@ -25,23 +27,55 @@ pub(super) struct Layer {
     pub positional: &'static [&'static str],
     /// Values with names, besides the operator's attributes.
     pub keys: &'static [&'static str],
+    /// Names of values besides the one it is applied to: one, or several in brackets.
+    pub values: &'static [&'static str],
     /// Words that stand alone.
     pub flags: &'static [&'static str],
     /// The operator that it applies, whose attributes it takes; none where it is composed of several.
     pub operator: fn() -> Option<Op>,
     /// Makes it.
     pub build: fn(&Wire, &str, &Arguments<'_>) -> Result<Wire>,
-    /// The words before and behind the attributes, for a node of the operator with these parameters.
-    pub describe: fn(&[&Param]) -> Option<[String; 2]>,
+    /// The words for what begins at a place of a graph, where it may be this layer.
+    pub describe: fn(&View<'_>) -> Option<Description>,
+}
+
+/// A place of a graph where parameters begin.
+pub(super) struct View<'g> {
+    /// The graph.
+    pub graph: &'g Graph,
+    /// The parameters, up to the first other value.
+    pub params: Vec<&'g Param>,
+    /// The node that computes that value.
+    pub node: &'g Node,
+}
+
+/// A layer in words.
+#[derive(Debug, Default)]
+pub(super) struct Description {
+    /// Its path.
+    pub path: String,
+    /// What stands before the operator's attributes.
+    pub before: String,
+    /// What stands behind them.
+    pub behind: String,
+    /// The values it names.
+    pub values: Vec<(&'static str, Vec<ValueId>)>,
+}
+
+impl Description {
+    fn of(view: &View<'_>, before: String, behind: String) -> Option<Self> {
+        Some(Self { path: view.node.path.clone(), before, behind, values: Vec::new() })
+    }
 }
 
 /// Every layer.
-pub(super) static LAYERS: [Layer; 7] = [
+pub(super) static LAYERS: [Layer; 10] = [
     Layer {
         words: &["conv"],
         usage: "conv PATH FILTERS KERNEL [stride S] [pad P] [dilation D] [groups G] [nobias] [init I] [bias_init I]",
         positional: &["filters", "kernel"],
         keys: &["init", "bias_init"],
+        values: &[],
         flags: &["nobias"],
         operator: || Some(Conv::default().into()),
         build: build_conv,
@@ -52,6 +86,7 @@ pub(super) static LAYERS: [Layer; 7] = [
         usage: "linear PATH OUTPUTS [nobias] [init I] [bias_init I]",
         positional: &["outputs"],
         keys: &["init", "bias_init"],
+        values: &[],
         flags: &["nobias"],
         operator: || Some(Linear::default().into()),
         build: build_linear,
@@ -62,6 +97,7 @@ pub(super) static LAYERS: [Layer; 7] = [
         usage: "bn PATH [eps E] [momentum M]",
         positional: &[],
         keys: &[],
+        values: &[],
         flags: &[],
         operator: || Some(BatchNorm::default().into()),
         build: |x, path, a| {
@@ -69,13 +105,14 @@ pub(super) static LAYERS: [Layer; 7] = [
             a.set(&mut op)?;
             Ok(x.batch_norm_with(path, op))
         },
-        describe: |_| Some(Default::default()),
+        describe: |view| Description::of(view, String::new(), String::new()),
     },
     Layer {
         words: &["layer_norm"],
         usage: "layer_norm PATH [dims D] [eps E] [noaffine]",
         positional: &[],
         keys: &[],
+        values: &[],
         flags: &["noaffine"],
         operator: || Some(LayerNorm::default().into()),
         build: |x, path, a| {
@@ -83,13 +120,14 @@ pub(super) static LAYERS: [Layer; 7] = [
             a.set(&mut op)?;
             Ok(x.layer_norm_with(path, op, !a.flag("noaffine")))
         },
-        describe: |_| Some(Default::default()),
+        describe: |view| Description::of(view, String::new(), String::new()),
     },
     Layer {
         words: &["embedding"],
         usage: "embedding PATH VOCABULARY FEATURES [padding_index I] [init I]",
         positional: &["vocabulary", "features"],
         keys: &["init"],
+        values: &[],
         flags: &[],
         operator: || Some(Embedding::default().into()),
         build: |x, path, a| {
@@ -98,12 +136,12 @@ pub(super) static LAYERS: [Layer; 7] = [
             let init = a.init("init")?.unwrap_or(Init::Normal(1.0));
             Ok(x.embedding_with(path, a.size("vocabulary")?, a.size("features")?, op, init))
         },
-        describe: |params| {
-            let weight = params.first()?;
+        describe: |view| {
+            let weight = view.params.first()?;
             let [vocabulary, features] = weight.shape.as_slice() else { return None };
             let usual = weight.init == Init::Normal(1.0);
             let init = if usual { String::new() } else { format!(" init {}", init_text(weight.init)) };
-            Some([format!("{vocabulary} {features}"), init])
+            Description::of(view, format!("{vocabulary} {features}"), init)
         },
     },
     Layer {
@@ -111,6 +149,7 @@ pub(super) static LAYERS: [Layer; 7] = [
         usage: "group_norm PATH GROUPS",
         positional: &["groups"],
         keys: &[],
+        values: &[],
         flags: &[],
         operator: || None,
         build: |x, path, a| Ok(x.group_norm(path, a.size("groups")?)),
@@ -121,11 +160,15 @@ pub(super) static LAYERS: [Layer; 7] = [
         usage: "rms_norm PATH [eps E]",
         positional: &[],
         keys: &["eps"],
+        values: &[],
         flags: &[],
         operator: || None,
         build: |x, path, a| Ok(x.rms_norm(path, a.get::<f64>("eps")?.unwrap_or(1e-6) as f32)),
         describe: |_| None,
     },
+    recurrent::ELMAN,
+    recurrent::LSTM,
+    recurrent::GRU,
 ];
 
 /// The layer of that word.
@@ -136,7 +179,8 @@ pub(super) fn find(word: &str) -> Option<&'static Layer> {
 impl Layer {
     /// What may stand behind the layer's path.
     pub(super) fn signature(&self) -> Signature<'static> {
-        let (mut keys, mut flags) = (self.keys.to_vec(), self.flags.to_vec());
+        let mut keys: Vec<&'static str> = self.keys.iter().chain(self.values).copied().collect();
+        let mut flags = self.flags.to_vec();
         if let Some(op) = (self.operator)() {
             flags.extend(flag_keys(op.operator()));
             keys.extend(attribute_keys(op.operator()).into_iter().filter(|k| !flags.contains(k)));
@@ -161,10 +205,11 @@ fn build_conv(x: &Wire, path: &str, a: &Arguments<'_>) -> Result<Wire> {
     Ok(y)
 }
 
-fn describe_conv(params: &[&Param]) -> Option<[String; 2]> {
+fn describe_conv(view: &View<'_>) -> Option<Description> {
+    let params = &view.params;
     let [filters, channels, height, width] = params.first()?.shape.as_slice() else { return None };
     let fan_in = channels * height * width;
-    Some([format!("{filters} {height}x{width}"), weight_and_bias(params, fan_in)])
+    Description::of(view, format!("{filters} {height}x{width}"), weight_and_bias(params, fan_in))
 }
 
 fn build_linear(x: &Wire, path: &str, a: &Arguments<'_>) -> Result<Wire> {
@@ -175,9 +220,10 @@ fn build_linear(x: &Wire, path: &str, a: &Arguments<'_>) -> Result<Wire> {
     Ok(y)
 }
 
-fn describe_linear(params: &[&Param]) -> Option<[String; 2]> {
+fn describe_linear(view: &View<'_>) -> Option<Description> {
+    let params = &view.params;
     let [outputs, inputs] = params.first()?.shape.as_slice() else { return None };
-    Some([outputs.to_string(), weight_and_bias(params, *inputs)])
+    Description::of(view, outputs.to_string(), weight_and_bias(params, *inputs))
 }
 
 fn set_bias(y: &Wire, path: &str, init: Option<Init>) {
