@@ -10,10 +10,9 @@ use crate::micro::{Family, Finish, Loop, PANEL, Rows, Sum, Tile};
 use crate::threads::{self, Address, Shared};
 use std::ops::Range;
 
-/// Bytes of transformed tiles that a task should hold, so that they stay near its core.
-const TASK_BYTES: usize = 768 << 10;
-/// Fewest tiles a task should have, so that transformed weights are not streamed too often.
+/// Tiles of a task: few where the transformed weights stay in the core's cache too, many where they are streamed.
 const FEW_TILES: usize = 28;
+const MANY_TILES: usize = 112;
 /// Panels of output channels whose products are held at a time.
 const OUT_PANELS: usize = 8;
 
@@ -141,13 +140,17 @@ impl Cut {
     fn new(desc: &ConvDesc, order: Order) -> Cut {
         let tiles = Grid::new(desc, order).tiles.max(1);
         let (ins, outs) = (desc.channels.div_ceil(PANEL), desc.filters.div_ceil(PANEL));
-        let tile_bytes = order.points() * (ins + outs.min(OUT_PANELS)) * PANEL * 4;
-        let mut cut = Cut { tiles: (TASK_BYTES / tile_bytes).max(FEW_TILES).min(tiles), panels: outs };
-        let wanted = (desc.macs() >> 20).clamp(1, 8);
+        let most = if ins * outs <= 16 { FEW_TILES } else { MANY_TILES };
+        let mut cut = Cut { tiles: most.min(tiles), panels: outs };
+        // Outputs don't depend on the cut, so it may follow the number of threads.
+        let wanted = match threads::count() {
+            1 => 1,
+            count => (desc.macs() >> 20).clamp(1, 3 * count),
+        };
         while tiles.div_ceil(cut.tiles) * outs.div_ceil(cut.panels) < wanted {
             if cut.tiles > 2 * FEW_TILES {
                 cut.tiles = cut.tiles.div_ceil(2);
-            } else if cut.panels > OUT_PANELS {
+            } else if cut.panels > 2 * OUT_PANELS {
                 cut.panels = cut.panels.div_ceil(2);
             } else if cut.tiles > 14 {
                 cut.tiles = cut.tiles.div_ceil(2).max(14);

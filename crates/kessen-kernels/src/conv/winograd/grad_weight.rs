@@ -13,12 +13,12 @@ use crate::micro::{Family, Finish, Loop, PANEL, Rows, Sum, Tile};
 use crate::threads::{self, Address, Shared};
 use std::ops::Range;
 
-/// Blocks of input and of output channels in a group at most.
-const GROUP: usize = 8;
-/// Bytes of transformed tiles that a task should hold.
-const TASK_BYTES: usize = 512 << 10;
-/// Fewest tiles summed at a time, so that sums stay in registers for long enough.
-const FEW_TILES: usize = 48;
+/// Blocks of input and of output channels in a group at most: its sums stay in the core's cache.
+const GROUP: usize = 4;
+/// Tiles transformed and summed at a time, so that sums stay in registers for long.
+const TILES: usize = 112;
+/// Fewest tiles of a split.
+const SPLIT_TILES: usize = 48;
 
 /// How the work is cut; follows from the shape only.
 struct Cut {
@@ -35,11 +35,10 @@ impl Cut {
         let groups = ins.div_ceil(GROUP) * outs.div_ceil(GROUP);
         let wanted = (desc.macs() >> 20).clamp(1, 8).div_ceil(groups);
         // As many splits as get tiles.
-        let splits = wanted.min(all.div_ceil(FEW_TILES));
+        let splits = wanted.min(all.div_ceil(SPLIT_TILES));
         let splits = all.div_ceil(all.div_ceil(splits));
         let (ins, outs) = (ins.min(GROUP), outs.min(GROUP));
-        let tile_bytes = order.points() * (ins + outs) * PANEL * 4;
-        let tiles = (TASK_BYTES / tile_bytes).max(FEW_TILES).min(all.div_ceil(splits));
+        let tiles = TILES.min(all.div_ceil(splits));
         Cut { ins, outs, splits, tiles }
     }
 
