@@ -1,9 +1,9 @@
 //! What a backend has to offer: the whole contract on one screen.
 
-use kessen_graph::{Bindings, Graph, ParamId};
+use kessen_graph::{Bindings, Graph, ParamId, ValueId};
 use kessen_tensor::{DType, Tensor};
 
-use crate::Result;
+use crate::{Error, Result};
 
 /// What the plan is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,6 +68,22 @@ impl CompileOptions {
     /// For training steps whose output `guard` must stay finite.
     pub fn training(guard: &str) -> Self {
         Self { mode: Mode::Training, guard: Some(guard.to_owned()), ..Self::inference() }
+    }
+}
+
+impl CompileOptions {
+    /// The value that must stay finite.
+    pub(crate) fn guarded_value(&self, graph: &Graph) -> Result<Option<ValueId>> {
+        let Some(name) = &self.guard else { return Ok(None) };
+        let outputs = graph.outputs();
+        match outputs.iter().find(|(n, _)| n == name) {
+            Some((_, v)) => Ok(Some(*v)),
+            None => Err(Error::Unknown {
+                kind: "output",
+                name: name.clone(),
+                known: outputs.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>().join(", "),
+            }),
+        }
     }
 }
 

@@ -85,10 +85,7 @@ fn plan(
     let layouts = param::choose_layouts(graph, options.mode);
     let live = passes::live_nodes(graph);
     let mut b = PlanBuilder::new(graph, &live, bindings, options, layouts, fuse)?;
-    let guarded = match &options.guard {
-        Some(name) => graph.outputs().iter().find(|(n, _)| n == name).map(|(_, v)| *v),
-        None => None,
-    };
+    let guarded = options.guarded_value(graph)?;
     let mut guard = None;
     for group in fuse::groups(graph, &live, guarded, fuse) {
         let first_step = b.steps.len();

@@ -20,7 +20,7 @@ pub(super) struct ReferenceExecutable {
 impl ReferenceExecutable {
     pub fn new(graph: &Graph, bindings: &Bindings, options: &CompileOptions) -> Result<Self> {
         graph.check()?;
-        let guard = options.guard.as_deref().map(|name| guarded_value(graph, name)).transpose()?;
+        let guard = options.guarded_value(graph)?.map(|v| v.index());
         let shapes = graph.shapes(bindings)?;
         let needed = shapes.iter().map(|s| 8 * s.iter().product::<usize>()).fold(0, usize::saturating_add);
         if let Some(limit) = options.memory_limit.filter(|&limit| needed > limit) {
@@ -59,15 +59,6 @@ impl ReferenceExecutable {
 
 /// Element type of the placeholder that stands in for a value while it is computed.
 const DTYPE: kessen_tensor::DType = kessen_tensor::DType::F64;
-
-fn guarded_value(graph: &Graph, name: &str) -> Result<usize> {
-    let found = graph.outputs().iter().find(|(n, _)| n == name).map(|(_, v)| v.index());
-    found.ok_or_else(|| Error::Unknown {
-        kind: "output",
-        name: name.to_owned(),
-        known: graph.outputs().iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>().join(", "),
-    })
-}
 
 impl Executable for ReferenceExecutable {
     fn write_input(&mut self, input: usize, data: Data<'_>) -> Result<()> {

@@ -1,0 +1,248 @@
+//! Small wirings that give the passes something to fuse, fold, alias and reorder: the cpu backend, fused and not,
+//! against the reference, for inference and for training, with every gradient and every updated statistic.
+
+mod cases;
+
+use cases::compare::{compare, tolerance};
+use cases::runner::{Array, CLOCK};
+use cases::{Fill, Operand};
+use kessen_engine::{Backend, CompileOptions, Cpu, Mode, Reference, Session};
+use kessen_graph::ops::conv::conv;
+use kessen_graph::ops::linear::MatMul;
+use kessen_graph::ops::max_pool::MaxPool;
+use kessen_graph::{Bindings, Graph, GraphBuilder, ParamKind, Wire, gradients, shape};
+use kessen_tensor::Tensor;
+
+type AnyError = Box<dyn std::error::Error>;
+
+fn image(g: &GraphBuilder, channels: usize, size: usize) -> Wire {
+    g.input("x", shape!["batch", channels, size, size])
+}
+
+fn conv_relu(g: &GraphBuilder) -> Wire {
+    image(g, 3, 9).conv("c", conv(17, 3).padding(1)).relu()
+}
+
+fn conv_batch_norm_relu(g: &GraphBuilder) -> Wire {
+    image(g, 16, 8).conv("c", conv(32, 3).padding(1).no_bias()).batch_norm("bn").relu()
+}
+
+fn conv_bias_batch_norm_silu(g: &GraphBuilder) -> Wire {
+    image(g, 5, 7).conv("c", conv(19, 3).stride(2)).batch_norm("bn").silu()
+}
+
+/// The convolution's result is used before the normalisation too, so it can't be folded away.
+fn batch_norm_beside_its_operand(g: &GraphBuilder) -> Wire {
+    let c = image(g, 4, 6).conv("c", conv(16, 3).padding(1));
+    c.batch_norm("bn").relu().add(&c)
+}
+
+fn batch_norm_before_conv(g: &GraphBuilder) -> Wire {
+    image(g, 6, 7).batch_norm("bn").relu().conv("c", conv(20, 3).padding(1))
+}
+
+fn pools(g: &GraphBuilder) -> Wire {
+    let pool = MaxPool { kernel: [3, 3], padding: 1.into(), ..MaxPool::default() };
+    let h = image(g, 3, 20).conv("c1", conv(16, 5).padding(2)).relu().max_pool_with(pool);
+    h.conv("c2", conv(33, 3)).relu().avg_pool(2).global_avg_pool().flatten().linear("fc", 7)
+}
+
+fn residual_block(g: &GraphBuilder) -> Wire {
+    let x = image(g, 16, 8);
+    let h = x.conv("c1", conv(16, 3).padding(1).no_bias()).batch_norm("bn1").relu();
+    h.conv("c2", conv(16, 3).padding(1).no_bias()).batch_norm("bn2").add(&x).relu()
+}
+
+fn residual_block_with_projection(g: &GraphBuilder) -> Wire {
+    let x = image(g, 17, 9);
+    let h = x.conv("c1", conv(24, 1).no_bias()).batch_norm("bn1").relu();
+    let h = h.conv("c2", conv(24, 3).stride(2).padding(1).no_bias()).batch_norm("bn2").relu();
+    let h = h.conv("c3", conv(48, 1).no_bias()).batch_norm("bn3");
+    let skip = x.conv("down", conv(48, 1).stride(2).no_bias()).batch_norm("down_bn");
+    h.add(&skip).relu()
+}
+
+fn inception(g: &GraphBuilder) -> Wire {
+    let x = image(g, 19, 7);
+    let a = x.conv("a", conv(16, 1)).relu();
+    let b = x.conv("b1", conv(8, 1)).relu().conv("b2", conv(24, 3).padding(1)).relu();
+    let pool = MaxPool { kernel: [3, 3], stride: [1, 1], padding: 1.into(), ..MaxPool::default() };
+    let c = x.max_pool_with(pool).conv("c", conv(5, 1)).relu();
+    a.concat(&[&b, &c], 1).conv("out", conv(16, 1))
+}
+
+fn inverted_residual(g: &GraphBuilder) -> Wire {
+    let x = image(g, 16, 7);
+    let h = x.conv("expand", conv(40, 1).no_bias()).batch_norm("bn1").clamp(0.0, 6.0);
+    let depthwise = conv(40, 3).padding(1).groups(40).no_bias();
+    let h = h.conv("depthwise", depthwise).batch_norm("bn2").clamp(0.0, 6.0);
+    h.conv("project", conv(16, 1).no_bias()).batch_norm("bn3").add(&x)
+}
+
+fn squeeze_and_excite(g: &GraphBuilder) -> Wire {
+    let h = image(g, 3, 6).conv("c", conv(18, 3)).relu();
+    let s = h.global_avg_pool().flatten().linear("s1", 5).relu().linear("s2", 18).sigmoid();
+    h.mul(&s.reshape(shape!["batch", 18, 1, 1]))
+}
+
+fn perceptron(g: &GraphBuilder) -> Wire {
+    let h = g.input("x", shape!["batch", 37]).linear("a", 65).gelu();
+    h.linear("b", 33).tanh().linear("c", 3).softmax(1)
+}
+
+fn transformer_block(g: &GraphBuilder) -> Wire {
+    let x = g.input("x", shape!["batch", 5, 24]);
+    let n = x.layer_norm("norm1");
+    let heads = |name: &str| n.linear(name, 24).reshape(shape!["batch", 5, 3, 8]).transpose(&[0, 2, 1, 3]);
+    let (q, k, v) = (heads("q"), heads("k"), heads("v"));
+    let scores = q.apply(MatMul { trans_a: false, trans_b: true }, &[&k]).scale(8f32.sqrt().recip());
+    let mixed = scores.softmax(3).matmul(&v).transpose(&[0, 2, 1, 3]).reshape(shape!["batch", 5, 24]);
+    let h = x.add(&mixed.linear("out", 24));
+    h.add(&h.layer_norm("norm2").linear("up", 50).gelu().linear("down", 24))
+}
+
+fn long_elementwise(g: &GraphBuilder) -> Wire {
+    let x = g.input("x", shape!["batch", 11, 13]);
+    let row = g.param("row", &[13], kessen_graph::Init::Normal(1.0));
+    let column = g.param("column", &[11, 1], kessen_graph::Init::Normal(1.0));
+    let h = x.mul(&row).add(&column).tanh().square().add(&x.abs()).scale(0.3);
+    h.exp().div(&h.square().add(&g.scalar(2.0))).sub(&x.max(&column)).sigmoid()
+}
+
+/// One weight at two places: its gradient is a sum.
+fn shared_weight(g: &GraphBuilder) -> Wire {
+    let w = g.param("w", &[20, 20], kessen_graph::Init::Normal(0.2));
+    let h = g.input("x", shape!["batch", 20]).apply(kessen_graph::ops::linear::Linear {}, &[&w]).tanh();
+    h.apply(kessen_graph::ops::linear::Linear {}, &[&w])
+}
+
+fn dropouts(g: &GraphBuilder) -> Wire {
+    let h = image(g, 3, 6).conv("c", conv(16, 3)).relu().dropout(0.25);
+    h.flatten().linear("a", 40).relu().dropout(0.5).linear("b", 5)
+}
+
+fn slices_and_pads(g: &GraphBuilder) -> Wire {
+    let x = image(g, 8, 6).conv("c", conv(20, 3).padding(1));
+    let (a, b) = (x.slice(1, 0, 7), x.slice(1, 7, 20));
+    let b = b.slice(2, 1, 5).pad(shape![0, 0, 2, 0], shape![0, 0, 0, 0]);
+    a.concat(&[&b.relu(), &a], 1).sum(&[2])
+}
+
+/// Nothing to compute between input and reshaped output.
+fn only_views(g: &GraphBuilder) -> Wire {
+    g.input("x", shape!["batch", 6, 4]).reshape(shape!["batch", 24]).reshape(shape!["batch", 4, 6])
+}
+
+const CHAINS: [(&str, fn(&GraphBuilder) -> Wire); 18] = [
+    ("conv_relu", conv_relu),
+    ("conv_batch_norm_relu", conv_batch_norm_relu),
+    ("conv_bias_batch_norm_silu", conv_bias_batch_norm_silu),
+    ("batch_norm_beside_its_operand", batch_norm_beside_its_operand),
+    ("batch_norm_before_conv", batch_norm_before_conv),
+    ("pools", pools),
+    ("residual_block", residual_block),
+    ("residual_block_with_projection", residual_block_with_projection),
+    ("inception", inception),
+    ("inverted_residual", inverted_residual),
+    ("squeeze_and_excite", squeeze_and_excite),
+    ("perceptron", perceptron),
+    ("transformer_block", transformer_block),
+    ("long_elementwise", long_elementwise),
+    ("shared_weight", shared_weight),
+    ("dropouts", dropouts),
+    ("slices_and_pads", slices_and_pads),
+    ("only_views", only_views),
+];
+
+/// The wiring with the mean square of its output as loss, and the gradients of all weights and of x.
+fn with_gradients(model: &Graph) -> Result<Graph, kessen_graph::Error> {
+    let model = model.clone().extend(|g, outputs| {
+        let y = g.wire_of(outputs[0]);
+        [("output", y.clone()), ("loss", y.square().mean(&[]))]
+    })?;
+    let mut graph = model.for_training()?;
+    let loss = graph.outputs()[1].1;
+    let weights = graph.params().iter().filter(|p| p.kind == ParamKind::Weight).map(|p| p.value);
+    let wrt: Vec<_> = graph.inputs().iter().copied().chain(weights).collect();
+    for (v, d) in wrt.iter().zip(gradients(&mut graph, loss, &wrt)?) {
+        if let Some(d) = d {
+            let name = format!("d.{}", graph.value(*v).name);
+            graph.add_output(&name, d)?;
+        }
+    }
+    graph.check()?;
+    Ok(graph)
+}
+
+/// Outputs, then updated buffers, each with its name.
+fn run(
+    name: &str,
+    graph: &Graph,
+    batch: usize,
+    mode: Mode,
+    backend: &dyn Backend,
+) -> Result<Vec<(String, Array)>, AnyError> {
+    let options = CompileOptions { mode, ..CompileOptions::inference() };
+    let bindings = Bindings::from([("batch", batch)]);
+    let mut session = Session::new(backend, graph, &bindings, &options)?;
+    let numbers = |name: &str, shape: &[usize], fill: Fill| -> Result<Tensor, AnyError> {
+        let mut operand = Operand::named(name, shape);
+        operand.fill = fill;
+        Ok(Tensor::from_vec(shape, operand.fill_f32())?)
+    };
+    let params: Vec<_> = graph.params().iter().map(|p| (p.path.clone(), p.shape.clone())).collect();
+    for (path, shape) in params {
+        let fan_in = shape.iter().skip(1).product::<usize>() as f64;
+        let fill = match shape.len() {
+            1 if path.ends_with("weight") || path.ends_with("var") => Fill::Positive,
+            1 => Fill::Spread(0.5),
+            _ => Fill::Spread((3.0 / fan_in).sqrt()),
+        };
+        session.write_param(&path, &numbers(&format!("{name}/{path}"), &shape, fill)?)?;
+    }
+    let input = graph.inputs()[0];
+    let shape = graph.shapes(&bindings)?[input.index()].clone();
+    let x = numbers(&format!("{name}/x"), &shape, Fill::Spread(1.0))?;
+    let array = |t: &Tensor| Array { shape: t.shape().to_vec(), data: t.to_f64_vec() };
+    let outputs = session.run(&[("x", &x)], CLOCK)?;
+    let buffers = session.read_params(&[ParamKind::Buffer])?;
+    Ok(outputs.iter().chain(&buffers).map(|(name, t)| (name.clone(), array(t))).collect())
+}
+
+fn agree(name: &str, model: &Graph, batch: usize, backend: &dyn Backend) -> Result<(), AnyError> {
+    let bindings = Bindings::from([("batch", batch)]);
+    let forward = model.for_inference()?;
+    for (graph, mode) in [(forward, Mode::Inference), (with_gradients(model)?, Mode::Training)] {
+        let expected = run(name, &graph, batch, mode, &Reference)?;
+        let found = run(name, &graph, batch, mode, backend)?;
+        // Errors add up over the nodes in a row.
+        let allowed = 2.0 * tolerance(&graph, &bindings)?;
+        for ((output, a), (_, b)) in found.iter().zip(&expected) {
+            compare(&format!("{mode:?} {output}"), a, b, allowed)?;
+        }
+    }
+    Ok(())
+}
+
+fn every_chain_agrees(backend: &dyn Backend) {
+    let mut failures = Vec::new();
+    for (name, wiring) in CHAINS {
+        let model = Graph::build(name, wiring).unwrap_or_else(|e| panic!("{name}: {e}"));
+        for batch in [2, 3] {
+            if let Err(error) = agree(name, &model, batch, backend) {
+                failures.push(format!("{name}, batch {batch}: {error}"));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} fail\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn cpu_agrees_with_the_reference() {
+    every_chain_agrees(&Cpu::new());
+}
+
+#[test]
+fn cpu_without_fusion_agrees_with_the_reference() {
+    every_chain_agrees(&Cpu::unfused());
+}
