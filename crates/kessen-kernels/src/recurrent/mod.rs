@@ -155,6 +155,18 @@ impl Recurrent {
         }
     }
 
+    /// Where the gates of sequence `b` at time `t` are kept: `[block of 16 units][gate][16]`.
+    pub fn gates_row(&self, b: usize, t: usize) -> std::ops::Range<usize> {
+        let start = (t * self.batch + b) * self.spread(self.columns());
+        start..start + self.columns()
+    }
+
+    /// Where what else is kept of sequence `b` at time `t` lies: unit by unit.
+    pub fn extra_row(&self, b: usize, t: usize) -> std::ops::Range<usize> {
+        let start = (t * self.batch + b) * self.padded();
+        start..start + self.padded()
+    }
+
     /// Smallest length of `y`.
     pub fn output_len(&self) -> usize {
         match self.rows() {

@@ -238,12 +238,12 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
 /// Sets what is kept of padded steps to 0.
 fn clear_padding(desc: &Recurrent, lengths: Indices<'_>, out: &mut Outputs<'_>) {
     let Indices::I64(lengths) = lengths else { return };
-    let rows = desc.batch * desc.time;
-    let widths = [&out.gates, &out.extra].map(|kept| kept.len().checked_div(rows).unwrap_or(0));
     for (b, &length) in lengths.iter().enumerate() {
-        let padding = b * desc.time + length as usize..(b + 1) * desc.time;
-        for (kept, width) in [&mut *out.gates, &mut *out.extra].into_iter().zip(widths) {
-            kept[padding.start * width..padding.end * width].fill(0.0);
+        for t in length as usize..desc.time {
+            out.gates[desc.gates_row(b, t)].fill(0.0);
+            if !out.extra.is_empty() {
+                out.extra[desc.extra_row(b, t)].fill(0.0);
+            }
         }
     }
 }
@@ -341,14 +341,14 @@ pub(crate) fn gates_len(desc: &Recurrent) -> usize {
 /// Calls `f(place in rows [B·T, 4·H], place in the kernel's buffer)` for every value that is kept as gates.
 pub(crate) fn for_each_gate(desc: &Recurrent, mut f: impl FnMut(usize, usize)) {
     let (own, hidden) = (desc.cell.gates(), desc.hidden);
-    let (columns, padded) = (desc.columns(), desc.columns() / own);
-    for row in 0..desc.batch * desc.time {
+    for (b, t) in (0..desc.batch).flat_map(|b| (0..desc.time).map(move |t| (b, t))) {
+        let row = b * desc.time + t;
         for gate in 0..4 {
             for unit in 0..hidden {
                 let (block, lane) = (unit / 16, unit % 16);
                 let packed = match gate < own {
-                    true => row * columns + (block * own + gate) * 16 + lane,
-                    false => desc.gates_len() + row * padded + unit,
+                    true => desc.gates_row(b, t).start + (block * own + gate) * 16 + lane,
+                    false => desc.gates_len() + desc.extra_row(b, t).start + unit,
                 };
                 f((row * 4 + gate) * hidden + unit, packed);
             }
@@ -358,8 +358,8 @@ pub(crate) fn for_each_gate(desc: &Recurrent, mut f: impl FnMut(usize, usize)) {
 
 /// Calls `f(place in rows [B·T, H], place in the kernel's buffer)` for every cell.
 pub(crate) fn for_each_cell(desc: &Recurrent, mut f: impl FnMut(usize, usize)) {
-    let padded = desc.columns() / desc.cell.gates();
-    for row in 0..desc.batch * desc.time {
-        (0..desc.hidden).for_each(|unit| f(row * desc.hidden + unit, row * padded + unit));
+    for (b, t) in (0..desc.batch).flat_map(|b| (0..desc.time).map(move |t| (b, t))) {
+        let (row, start) = (b * desc.time + t, desc.extra_row(b, t).start);
+        (0..desc.hidden).for_each(|unit| f(row * desc.hidden + unit, start + unit));
     }
 }
