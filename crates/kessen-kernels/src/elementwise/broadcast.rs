@@ -107,6 +107,18 @@ impl Broadcast {
                 _ => target.iter_mut().enumerate().for_each(|(i, y)| *y = data[offset + i * stride]),
             }
             done += run;
+            if run == size && last > 0 && self.strides[last - 1] == 0 {
+                // The same run follows until the dimension before ends: double what is there.
+                let repeats = self.sizes[last - 1] - 1 - index[last - 1];
+                let (from, end) = (done - run, (done + repeats * size).min(out.len()));
+                let end = done + (end - done) / size * size;
+                index[last - 1] += (end - done) / size;
+                while done < end {
+                    let n = (done - from).min(end - done);
+                    out.copy_within(from..from + n, done);
+                    done += n;
+                }
+            }
             offset -= index[last] * stride;
             index[last] = 0;
             let mut d = last;

@@ -1,6 +1,7 @@
 //! Where the windows of a pooling lie.
 
 use crate::Error;
+use std::ops::Range;
 
 /// A window along one axis: the input places `first, first + step, …`, `count` of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +67,7 @@ impl Axis {
     }
 
     /// `output` windows that cover the input evenly: place `o` covers ⌊o·input/output⌋ to ⌈(o+1)·input/output⌉. One
-    /// window covers everything.
+    /// window covers everything; where the input divides evenly, they are ordinary windows side by side.
     ///
     /// # Errors
     /// A size is 0.
@@ -77,6 +78,9 @@ impl Axis {
             )));
         }
         let (before, behind) = (0, 0);
+        if input.is_multiple_of(output) {
+            return Axis::new(input, input / output, input / output, [0, 0], 1, false);
+        }
         Ok(Axis { input, output, kernel: input, stride: 1, before, behind, dilation: 1, adaptive: true })
     }
 
@@ -102,9 +106,34 @@ impl Axis {
         (!self.adaptive).then_some(self.stride)
     }
 
+    /// The outputs whose windows are neighbouring places inside the input.
+    pub(super) fn full(&self) -> Range<usize> {
+        let end = self.input + self.before;
+        if self.adaptive || self.dilation > 1 || end < self.kernel {
+            return 0..0;
+        }
+        let last = ((end - self.kernel) / self.stride + 1).min(self.output);
+        self.before.div_ceil(self.stride).min(last)..last
+    }
+
+    /// Whether every place lies in exactly one window, which is full.
+    pub(super) fn tiles(&self) -> bool {
+        self.is_plain(self.kernel, self.kernel) && self.output * self.kernel == self.input
+    }
+
+    /// Whether no place lies in two windows.
+    pub(super) fn disjoint(&self) -> bool {
+        !self.adaptive && self.dilation == 1 && self.stride >= self.kernel
+    }
+
     /// Window `o` without clipping, counted in the padded input: kernel and dilation.
     pub(super) fn kernel(&self) -> (usize, usize) {
         (self.kernel, self.dilation)
+    }
+
+    /// Distance of neighbouring windows; meaningless where they are uneven.
+    pub(super) fn stride(&self) -> usize {
+        self.stride
     }
 
     /// Padding before the input.

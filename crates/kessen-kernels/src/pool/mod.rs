@@ -120,7 +120,9 @@ impl Pool {
             }
             let x = &x[plane * input..(plane + 1) * input];
             let y = &y[plane * output..(plane + 1) * output];
-            dx.fill(0.0);
+            if !self.written_once() {
+                dx.fill(0.0);
+            }
             match self.layout {
                 Layout::Blocked => blocked::max_backward(isa, self, x, y, dy, dx),
                 Layout::Plain => plain::max_backward(isa, self, x, y, dy, dx),
@@ -138,6 +140,17 @@ impl Pool {
                 f(plane, unsafe { out.part(plane * len..(plane + 1) * len) });
             }
         });
+    }
+
+    /// Whether max pooling's backward pass writes each place of the input exactly once.
+    fn written_once(&self) -> bool {
+        let halves = self.rows.is_plain(2, 2) && self.columns.is_plain(2, 2);
+        self.rows.tiles() && self.columns.tiles() && (self.layout == Layout::Blocked || halves)
+    }
+
+    /// What a full window's sum is multiplied with.
+    fn full_share(&self) -> f32 {
+        1.0 / (self.rows.kernel().0 * self.columns.kernel().0) as f32
     }
 
     /// What a window's sum is multiplied with to give its mean; 0 for a window without places.

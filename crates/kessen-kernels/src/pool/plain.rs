@@ -4,6 +4,7 @@
 //! row in between lives on the stack, framed by what padding counts as. Rows too wide for it are pooled window by
 //! window.
 
+use super::geometry::Taps;
 use super::{Kind, Pool};
 use crate::isa::Isa;
 use crate::simd::{Float, LANES, Mask, Simd, kernel};
@@ -26,15 +27,23 @@ pub(super) fn forward(isa: Isa, p: &Pool, x: &[f32], y: &mut [f32]) {
                 let step = Step { kernel, dilation, stride };
                 gather_columns(isa, p.kind == Kind::Max, step, &row, y);
                 if p.kind != Kind::Max {
-                    let rows = p.rows.taps(oh);
-                    for (ow, y) in y.iter_mut().enumerate() {
-                        *y *= p.share(rows, p.columns.taps(ow));
-                    }
+                    scale_by_places(p, oh, y);
                 }
             }
         }
         _ => by_window(p, x, y),
     }
+}
+
+/// Turns the sums of output row `oh` into means.
+fn scale_by_places(p: &Pool, oh: usize, y: &mut [f32]) {
+    let (rows, full) = (p.rows.taps(oh), p.columns.full());
+    let inside = if p.rows.full().contains(&oh) { full } else { 0..0 };
+    for ow in (0..inside.start).chain(inside.end..y.len()) {
+        y[ow] *= p.share(rows, p.columns.taps(ow));
+    }
+    let share = p.full_share();
+    y[inside].iter_mut().for_each(|y| *y *= share);
 }
 
 /// How windows follow each other along a row.
@@ -107,25 +116,24 @@ fn gather_columns_with<S: Simd>(s: S, max: bool, step: Step, row: &[f32; ROW], y
 /// Any window, one at a time.
 fn by_window(p: &Pool, x: &[f32], y: &mut [f32]) {
     let max = p.kind == Kind::Max;
-    for_each_window(p, |o, window, share| {
+    for_each_window(p, |o, window| {
         let mut acc = if max { f32::NEG_INFINITY } else { 0.0 };
-        window(&mut |i| {
-            let v = x[i];
+        for v in window.places().map(|i| x[i]) {
             acc = match max {
                 true if acc > v || acc.is_nan() => acc,
                 true => v,
                 false => acc + v,
             };
-        });
-        y[o] = if max { acc } else { acc * share };
+        }
+        y[o] = if max { acc } else { acc * p.share(window.rows, window.columns) };
     });
 }
 
 /// The gradient of one plane of average pooling, added to `dx`.
 pub(super) fn average_backward(p: &Pool, dy: &[f32], dx: &mut [f32]) {
-    for_each_window(p, |o, window, share| {
-        let d = dy[o] * share;
-        window(&mut |i| dx[i] += d);
+    for_each_window(p, |o, window| {
+        let d = dy[o] * p.share(window.rows, window.columns);
+        window.places().for_each(|i| dx[i] += d);
     });
 }
 
@@ -141,33 +149,41 @@ pub(super) fn max_backward(isa: Isa, p: &Pool, x: &[f32], y: &[f32], dy: &[f32],
         }
         return;
     }
-    for_each_window(p, |o, window, _| {
-        let (best, mut place) = (y[o], None);
-        window(&mut |i| {
-            if place.is_none() && (x[i] == best || (x[i].is_nan() && best.is_nan())) {
-                place = Some(i);
-            }
-        });
-        if let Some(i) = place {
+    for_each_window(p, |o, window| {
+        let best = y[o];
+        let hit = |&i: &usize| x[i] == best || (x[i].is_nan() && best.is_nan());
+        if let Some(i) = window.places().find(hit) {
             dx[i] += dy[o];
         }
     });
 }
 
-/// Calls `f` with each output place, a walk over its window's input places, and the mean's factor.
-fn for_each_window(p: &Pool, mut f: impl FnMut(usize, &dyn Fn(&mut dyn FnMut(usize)), f32)) {
+/// One window of a plane `width` places wide.
+#[derive(Clone, Copy)]
+struct Window {
+    rows: Taps,
+    columns: Taps,
+    width: usize,
+}
+
+impl Window {
+    /// Its input places in row-major order.
+    fn places(self) -> impl Iterator<Item = usize> {
+        let Window { rows, columns, width } = self;
+        (0..rows.count).flat_map(move |r| {
+            let base = (rows.first + r * rows.step) * width + columns.first;
+            (0..columns.count).map(move |c| base + c * columns.step)
+        })
+    }
+}
+
+/// Calls `f` with each output place and its window.
+fn for_each_window(p: &Pool, mut f: impl FnMut(usize, Window)) {
     let mut o = 0;
     for oh in 0..p.rows.output() {
         let rows = p.rows.taps(oh);
         for ow in 0..p.columns.output() {
-            let columns = p.columns.taps(ow);
-            let walk = |visit: &mut dyn FnMut(usize)| {
-                for r in 0..rows.count {
-                    let base = (rows.first + r * rows.step) * p.columns.input() + columns.first;
-                    (0..columns.count).for_each(|c| visit(base + c * columns.step));
-                }
-            };
-            f(o, &walk, p.share(rows, columns));
+            f(o, Window { rows, columns: p.columns.taps(ow), width: p.columns.input() });
             o += 1;
         }
     }

@@ -32,12 +32,14 @@ const MAX_RANK: usize = 4;
 const GRAIN: usize = 32 * 1024;
 /// Most parts the reduced elements of an output are split into.
 const MAX_PARTS: usize = 64;
-/// Columns of a tile.
+/// Columns summed in registers.
 const TILE: usize = 4 * LANES;
+/// Columns of a task's piece: a whole kilobyte of each row.
+const PIECE: usize = 4 * TILE;
 /// Elements of a run summed before they are added to the total.
 const BLOCK: usize = 1024;
 /// Rows summed before they are added to the total.
-const ROWS: usize = 128;
+const ROWS: usize = 32;
 
 /// Sizes and strides of some dimensions, outermost first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -140,7 +142,7 @@ impl Reduction {
         if self.reduced.rank == 0 || outputs > 4 * 1024 || outputs * reduced <= 2 * GRAIN {
             return 1;
         }
-        let groups = if self.runs { outputs } else { outputs.div_ceil(TILE) };
+        let groups = if self.runs { outputs } else { outputs.div_ceil(PIECE) };
         if groups >= 16 {
             return 1;
         }
@@ -209,13 +211,13 @@ impl Reduction {
         } else {
             let mut outer = self.kept;
             let (columns, _) = outer.pop();
-            let tiles = columns.div_ceil(TILE);
+            let tiles = columns.div_ceil(PIECE);
             let total = outer.len() * tiles;
-            let per_task = (GRAIN / (work * TILE)).max(1);
+            let per_task = (GRAIN / (work * PIECE)).max(1);
             parallel_for(total.div_ceil(per_task), |task| {
                 for tile in task * per_task..((task + 1) * per_task).min(total) {
                     let (row, tile) = (tile / tiles, tile % tiles);
-                    let range = tile * TILE..((tile + 1) * TILE).min(columns);
+                    let range = tile * PIECE..((tile + 1) * PIECE).min(columns);
                     // SAFETY: each tile has its own outputs.
                     let y = unsafe { out.part(row * columns + range.start..row * columns + range.end) };
                     tile_columns(isa, self.op, &x[outer.offset(row)..], reduced, range, y);
@@ -359,22 +361,24 @@ fn columns_with<S: Simd>(s: S, op: Reduce, x: &[f32], reduced: Dims, range: Rang
 #[inline(always)]
 fn columns_fold<S: Simd, O: Fold>(s: S, x: &[f32], mut reduced: Dims, range: Range<usize>, y: &mut [f32]) {
     let (rows, stride) = reduced.pop();
-    let mut total = [O::START; TILE];
-    let width = range.len();
+    let mut total = [O::START; PIECE];
+    let total = &mut total[..range.len()];
     for c in 0..reduced.len() {
         let base = reduced.offset(c) + range.start;
         let mut first = 0;
         while first < rows {
             let block = first..(first + ROWS).min(rows);
-            if width == TILE {
-                full_tile::<S, O>(s, x, base, stride, block.clone(), &mut total);
-            } else {
-                part_tile::<S, O>(s, x, base, stride, block.clone(), &mut total[..width]);
+            let (tiles, rest) = total.as_chunks_mut::<TILE>();
+            let mut at = base;
+            for tile in tiles {
+                full_tile::<S, O>(s, x, at, stride, block.clone(), tile);
+                at += TILE;
             }
+            part_tile::<S, O>(s, x, at, stride, block.clone(), rest);
             first = block.end;
         }
     }
-    y.copy_from_slice(&total[..width]);
+    y.copy_from_slice(total);
 }
 
 #[inline(always)]

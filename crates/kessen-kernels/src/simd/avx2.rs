@@ -87,6 +87,20 @@ impl Simd for Avx2 {
 
 const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
+/// The sum of eight lanes, halving.
+///
+/// # Safety
+/// The CPU must have AVX2.
+#[inline(always)]
+pub(super) unsafe fn sum8(v: __m256) -> f32 {
+    // SAFETY: the caller's.
+    unsafe {
+        let v = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+        let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+        _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
+    }
+}
+
 /// The even (`0x88`) or odd (`0xDD`) ones of sixteen lanes.
 ///
 /// # Safety
@@ -146,6 +160,13 @@ impl Float for F {
             let first = F(_mm256_permute2f128_ps::<0x20>(low0, high0), _mm256_permute2f128_ps::<0x31>(low0, high0));
             let second = F(_mm256_permute2f128_ps::<0x20>(low1, high1), _mm256_permute2f128_ps::<0x31>(low1, high1));
             (first, second)
+        }}
+        fn sum(self) -> f32 { sum8(_mm256_add_ps(self.0, self.1)) }
+        fn largest_number(self) -> f32 {{
+            let v = _mm256_max_ps(self.0, self.1);
+            let v = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+            let v = _mm_max_ps(v, _mm_movehl_ps(v, v));
+            _mm_cvtss_f32(_mm_max_ss(v, _mm_movehdup_ps(v)))
         }}
         fn to_int(self) -> I { I(_mm256_cvtps_epi32(self.0), _mm256_cvtps_epi32(self.1)) }
     }

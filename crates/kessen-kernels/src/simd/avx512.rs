@@ -111,6 +111,11 @@ impl Float for F {
             let high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
             (F(_mm512_permutex2var_ps(self.0, low, b.0)), F(_mm512_permutex2var_ps(self.0, high, b.0)))
         }}
+        fn sum(self) -> f32 {{
+            let upper = _mm512_extractf32x8_ps::<1>(self.0);
+            super::avx2::sum8(_mm256_add_ps(_mm512_castps512_ps256(self.0), upper))
+        }}
+        fn largest_number(self) -> f32 { _mm512_reduce_max_ps(self.0) }
         fn to_int(self) -> I { I(_mm512_cvtps_epi32(self.0)) }
     }
 }

@@ -127,12 +127,17 @@ pub(crate) trait Float:
     /// Largest lane; NaN where one is NaN.
     #[inline(always)]
     fn largest(self) -> f32 {
-        self.array().into_iter().fold(f32::NEG_INFINITY, |m, x| if m > x || m.is_nan() { m } else { x })
+        if self.is_nan().any() { f32::NAN } else { self.largest_number() }
+    }
+    /// Largest lane where none is NaN.
+    #[inline(always)]
+    fn largest_number(self) -> f32 {
+        self.array().into_iter().fold(f32::NEG_INFINITY, |m, x| if m > x { m } else { x })
     }
     /// Smallest lane; NaN where one is NaN.
     #[inline(always)]
     fn smallest(self) -> f32 {
-        self.array().into_iter().fold(f32::INFINITY, |m, x| if m < x || m.is_nan() { m } else { x })
+        -(-self).largest()
     }
 }
 
