@@ -197,7 +197,8 @@ fn planes(filter: &str) {
 }
 
 fn copies(filter: &str) {
-    let cases: [(&str, &[usize], &[usize]); 4] = [
+    let cases: [(&str, &[usize], &[usize]); 5] = [
+        ("transpose 256×256", &[256, 256], &[1, 0]),
         ("transpose 2048×2048", &[2048, 2048], &[1, 0]),
         ("heads [16, 128, 4, 64] → [16, 4, 128, 64]", &[16, 128, 4, 64], &[0, 2, 1, 3]),
         ("NCHW → NHWC 16×64×56²", &[16, 64, 3136], &[0, 2, 1]),

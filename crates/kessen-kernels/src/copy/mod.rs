@@ -15,6 +15,8 @@ use odometer::{Dim, Odometer};
 
 /// Most dimensions after merging.
 pub const MAX_RANK: usize = 6;
+/// Columns of one piece of a transpose: several cache lines of each row while its page is at hand.
+const COLUMNS: usize = 4 * LANES;
 /// Elements of one task.
 const GRAIN: usize = 16 * 1024;
 
@@ -138,7 +140,9 @@ impl StridedCopy {
     fn pieces(&self) -> (usize, usize) {
         match self.inner {
             Inner::Run { len } => (len.div_ceil(GRAIN), len.min(GRAIN)),
-            Inner::Transpose { rows, columns, .. } => (columns.div_ceil(LANES), rows * LANES),
+            Inner::Transpose { rows, columns, .. } => {
+                (columns.div_ceil(COLUMNS), rows * COLUMNS.min(columns))
+            }
             Inner::Steps { len, .. } => (1, len),
         }
     }
@@ -153,20 +157,15 @@ impl StridedCopy {
                 target.copy_from_slice(&source[range]);
             }
             Inner::Transpose { rows, columns, source_stride, target_stride } => {
-                let first = piece * LANES;
-                let width = LANES.min(columns - first);
+                let end = ((piece + 1) * COLUMNS).min(columns);
                 for row in (0..rows).step_by(LANES) {
-                    let tile = Tile { rows: LANES.min(rows - row), columns: width, source_stride };
-                    let mut lines = [[0.0; LANES]; LANES];
-                    transpose(isa, tile, &source[first + row * source_stride..], &mut lines);
-                    for (c, line) in lines[..width].iter().enumerate() {
-                        let start = at + (first + c) * target_stride + row;
-                        // SAFETY: as above.
-                        let target = unsafe { out.part(start..start + tile.rows) };
-                        match <&mut [f32; LANES]>::try_from(&mut *target) {
-                            Ok(target) => *target = *line,
-                            Err(_) => target.copy_from_slice(&line[..tile.rows]),
-                        }
+                    for column in (piece * COLUMNS..end).step_by(LANES) {
+                        let columns = LANES.min(end - column);
+                        let tile =
+                            Tile { rows: LANES.min(rows - row), columns, source_stride, target_stride };
+                        let from = &source[column + row * source_stride..];
+                        // SAFETY: the places of the target are distinct, so tiles are disjoint.
+                        unsafe { tile.transpose(isa, from, out, at + column * target_stride + row) }
                     }
                 }
             }
@@ -217,6 +216,27 @@ struct Tile {
     rows: usize,
     columns: usize,
     source_stride: usize,
+    target_stride: usize,
+}
+
+impl Tile {
+    /// Transposes from `source` to place `at` of the target.
+    ///
+    /// # Safety
+    /// Nobody else refers to the tile's places of the target.
+    unsafe fn transpose(self, isa: Isa, source: &[f32], out: &Shared<'_, f32>, at: usize) {
+        let mut lines = [[0.0; LANES]; LANES];
+        transpose(isa, self, source, &mut lines);
+        for (c, line) in lines[..self.columns].iter().enumerate() {
+            let start = at + c * self.target_stride;
+            // SAFETY: the caller's promise.
+            let target = unsafe { out.part(start..start + self.rows) };
+            match <&mut [f32; LANES]>::try_from(&mut *target) {
+                Ok(target) => *target = *line,
+                Err(_) => target.copy_from_slice(&line[..self.rows]),
+            }
+        }
+    }
 }
 
 kernel! {

@@ -8,7 +8,8 @@ use super::point;
 use super::sequence::{Sequences, Tile as Batch, lanes, panels, tile_rows};
 use super::{Cell, Recurrent, States, Weights};
 use crate::elementwise::{Binary, binary_in_place, fill};
-use crate::gemm::Linear;
+use crate::epilogue::Epilogue;
+use crate::gemm::{Gemm, Linear};
 use crate::isa::Isa;
 use crate::layout::transpose_raw;
 use crate::micro::{Family, Finish, MAX_ROWS, PANEL, Rows, Sum, Tile};
@@ -80,6 +81,11 @@ impl Recurrent {
         Linear { batch: self.rows(), inputs: self.inputs, outputs: self.columns() }
     }
 
+    /// dx = dgates·W_ih
+    fn input_gradient(&self) -> Gemm {
+        Gemm::new(self.rows(), self.inputs, self.columns())
+    }
+
     fn recurrent_layer(&self) -> Linear {
         Linear { batch: self.rows(), inputs: self.hidden, outputs: self.columns() }
     }
@@ -94,7 +100,7 @@ impl Recurrent {
         let recurrent = if self.cell == Cell::Gru { gates } else { 0 };
         let products = [
             self.input_layer().grad_weight_scratch(),
-            self.input_layer().grad_input_scratch(),
+            self.inputs.next_multiple_of(PANEL) * self.columns() + self.input_gradient().packed_scratch(),
             self.recurrent_layer().grad_weight_scratch(),
             self.bias_sum().map_or(0, |r| r.run_scratch()),
         ];
@@ -145,7 +151,7 @@ impl Recurrent {
         );
         assert!(state(kept.dend.h) && state(kept.dend.c), "recurrent: gradients of the last states");
         let mut parts = self.cut(scratch);
-        self.transpose_weights(weights.recurrent, parts.transposed);
+        self.transpose_weights(weights.recurrent, self.hidden, parts.transposed);
         self.first_carry(kept, parts.carry);
         let sequences = Sequences { layer: self, lengths: kept.lengths };
         let columns = self.columns();
@@ -169,12 +175,15 @@ impl Recurrent {
             input.grad_weight(kept.x, parts.dgates, out.input, false, parts.rest);
         }
         if let Some(dx) = out.x.as_deref_mut() {
-            let add = out.accumulate_x;
+            let product = self.input_gradient();
+            let (transposed, rest) = parts.rest.split_at_mut(product.packed_len());
+            self.transpose_weights(weights.input, self.inputs, transposed);
             if self.batch_first {
-                input.grad_input(parts.dgates, weights.input, parts.x, false, parts.rest);
-                sequences.bring_out(parts.x, self.inputs, dx, add);
+                product.run_packed(parts.dgates, transposed, parts.x, &Epilogue::store(), rest);
+                sequences.bring_out(parts.x, self.inputs, dx, out.accumulate_x);
             } else {
-                input.grad_input(parts.dgates, weights.input, dx, add, parts.rest);
+                let how = if out.accumulate_x { Epilogue::accumulate() } else { Epilogue::store() };
+                product.run_packed(parts.dgates, transposed, dx, &how, rest);
             }
         }
         let sum = self.bias_sum()?;
@@ -200,19 +209,20 @@ impl Recurrent {
         Parts { transposed, dgates, recurrent, before, carry, states, x, dy, rest }
     }
 
-    /// W_hhᵀ in panels of hidden units, `[block][columns][16]`.
-    fn transpose_weights(&self, weights: &[f32], transposed: &mut [f32]) {
-        let (hidden, columns) = (self.hidden, self.columns());
+    /// The transpose of weights over `k` values in panels of those, `[⌈k/16⌉][columns][16]`.
+    fn transpose_weights(&self, weights: &[f32], k: usize, transposed: &mut [f32]) {
+        let columns = self.columns();
         fill(0.0, transposed);
         let out = Shared::new(transposed);
-        parallel_for(self.blocks(), |block| {
+        parallel_for(k.div_ceil(PANEL), |block| {
             // SAFETY: each block has its own panel.
             let to = unsafe { out.part(block * columns * PANEL..(block + 1) * columns * PANEL) };
             for panel in 0..columns / PANEL {
-                let from = weights[(panel * hidden + block * PANEL) * PANEL..].as_ptr();
+                let from = weights[(panel * k + block * PANEL) * PANEL..].as_ptr();
                 let to = to[panel * PANEL * PANEL..].as_mut_ptr();
-                // SAFETY: the block's units of the panel, and sixteen rows of the target's panel.
-                unsafe { transpose_raw(from, PANEL, to, PANEL, lanes(self, block), PANEL) }
+                let values = PANEL.min(k - block * PANEL);
+                // SAFETY: the block's values of the panel, and sixteen rows of the target's panel.
+                unsafe { transpose_raw(from, PANEL, to, PANEL, values, PANEL) }
             }
         });
     }
