@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from attention import attention
 from cases import families, fill, store_or_check
 from recurrent import recurrent
 
@@ -178,6 +179,7 @@ def embedding(a, ids, weight):
 OPERATORS = {
     "adaptive_pool": adaptive_pool,
     "argmax": lambda a, x: x.argmax(int(a.get("dim", 1)), flag(a, "keepdim")),
+    "attention": attention,
     "avg_pool": avg_pool,
     "batch_norm": batch_norm,
     "batch_norm_train": batch_norm_train,

@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 
 use crate::graph::{ParamId, ValueId};
+use crate::ops::attention::Attention;
 use crate::ops::batch_norm::{BatchNorm, BatchNormTrain};
 use crate::ops::dropout::Dropout;
 use crate::{Graph, Node, Op, Result, Rewrite, Rewriter};
 
 impl Graph {
     /// The wiring for training: [`BatchNorm`] becomes [`BatchNormTrain`] and its running statistics get their
-    /// updates; [`Dropout`] drops, with a stream of random numbers named by the node's path. A normalisation that is
+    /// updates; [`Dropout`] drops (as does [`Attention`]), with a stream of random numbers named by the node's path. A normalisation that is
     /// used at two places updates its statistics twice, in order.
     ///
     /// ```
@@ -33,6 +34,11 @@ impl Graph {
             Op::BatchNorm(op) => train_batch_norm(r, node, op, &mut statistics),
             Op::Dropout(op) if !op.training => {
                 let op = Dropout { p: op.p, key: stream(&node.path), training: true };
+                let operands = r.operands(node)?;
+                Ok(Rewrite::Replace(r.node(&node.path, op, &operands)?))
+            }
+            Op::Attention(op) if !op.training && op.dropout > 0.0 => {
+                let op = Attention { key: stream(&node.path), training: true, ..op.clone() };
                 let operands = r.operands(node)?;
                 Ok(Rewrite::Replace(r.node(&node.path, op, &operands)?))
             }
@@ -59,6 +65,11 @@ impl Graph {
                 Ok(Rewrite::Replace(r.node(&node.path, op, &operands)?))
             }
             Op::Dropout(_) => Ok(Rewrite::Replace(r.operands(node)?)),
+            Op::Attention(op) if op.training => {
+                let operands = r.operands(node)?;
+                let op = Attention { key: 0, training: false, ..op.clone() };
+                Ok(Rewrite::Replace(r.node(&node.path, op, &operands)?))
+            }
             _ => Ok(Rewrite::Keep),
         })
     }

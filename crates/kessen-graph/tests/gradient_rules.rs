@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use kessen_graph::attribute::Padding;
 use kessen_graph::ops::adaptive_pool::{AdaptivePool, PoolKind};
+use kessen_graph::ops::attention_layer::{AttentionMasks, attention};
 use kessen_graph::ops::avg_pool::AvgPool;
 use kessen_graph::ops::batch_norm::BatchNormTrain;
 use kessen_graph::ops::binary::{Binary, BinaryKind};
@@ -74,6 +75,14 @@ fn layers() -> Vec<(&'static str, Wiring)> {
         ("embedding", |g| g.input_ids("ids", shape!["batch", "time"]).embedding("e", 10, 4)),
         ("dropout in training", |g| rows(g).apply(Dropout { p: 0.5, key: 7, training: true }, &[])),
         ("dropout", |g| rows(g).dropout(0.5).linear("fc", 2)),
+        ("self_attention", |g| {
+            let lengths = Some(g.input_ids("lengths", shape!["batch"]));
+            let masks = AttentionMasks { lengths, ..AttentionMasks::default() };
+            rows(g).self_attention("attn", attention(2).causal().dropout(0.1).masks(masks))
+        }),
+        ("cross_attention", |g| {
+            rows(g).cross_attention("attn", &g.input("m", shape!["batch", "past", 4]), attention(2).no_bias())
+        }),
         ("elman", |g| rows(g).recurrent("rnn", elman(3).no_bias())),
         ("lstm in both directions", |g| {
             rows(g).recurrent("rnn", lstm(3).layers(2).bidirectional().dropout(0.1))

@@ -24,7 +24,7 @@ pub(super) fn dropout(op: &Dropout, clock: Clock, x: &Array, y: &mut Array) {
 }
 
 /// Whether a number uniform in [0, 1), of 24 bits, is at least p.
-fn survives(p: f64, key: [u32; 2], step: u64, i: u64) -> bool {
+pub(super) fn survives(p: f64, key: [u32; 2], step: u64, i: u64) -> bool {
     let block = i / 64 * 16 + i % 16;
     let counter = [block as u32, (block >> 32) as u32, step as u32, (step >> 32) as u32];
     let word = philox(counter, key)[(i % 64 / 16) as usize];
@@ -32,7 +32,7 @@ fn survives(p: f64, key: [u32; 2], step: u64, i: u64) -> bool {
 }
 
 /// Seed and stream as one key (the finaliser of SplitMix64, Steele, Lea, Flood 2014).
-fn mixed_key(seed: u64, stream: u64) -> [u32; 2] {
+pub(super) fn mixed_key(seed: u64, stream: u64) -> [u32; 2] {
     let mut z = seed ^ stream.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

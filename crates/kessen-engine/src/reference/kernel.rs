@@ -5,9 +5,9 @@ use kessen_graph::{Bindings, Dim, Node, Op};
 
 use super::array::{Array, Value};
 use super::{
-    adaptive_pool, argmax, avg_pool, batch_norm, bce, binary, cast, clamp, conv, cross_entropy, custom,
-    dropout, embedding, global_norm, layer_norm, linear, max_pool, movement, optimizer, recurrent, reduce,
-    regression_loss, reshape, softmax, unary,
+    adaptive_pool, argmax, attention, avg_pool, batch_norm, bce, binary, cast, clamp, conv, cross_entropy,
+    custom, dropout, embedding, global_norm, layer_norm, linear, max_pool, movement, optimizer, recurrent,
+    reduce, regression_loss, reshape, softmax, unary,
 };
 use crate::{Clock, Error, Result};
 
@@ -153,6 +153,8 @@ pub(super) fn compute(o: &Operands<'_>, results: &mut [Value]) -> Result<()> {
             Value::Ids(y) => argmax::argmax(op, o.real(0)?, y),
             Value::Real(_) => return Err(o.unsupported("expected a result of whole numbers".to_owned())),
         },
+        Op::Attention(op) => attention::attention(op, o, results)?,
+        Op::AttentionGrad(op) => attention::attention_grad(&op.forward(), o, results)?,
         Op::AvgPool(op) => avg_pool::avg_pool(op, o.real(0)?, y!()),
         Op::AvgPoolGrad(op) => avg_pool::avg_pool_grad(op, o.real(0)?, y!()),
         Op::BatchNorm(op) => batch_norm::batch_norm(op, o.reals(0)?, y!()),

@@ -10,6 +10,7 @@
 mod adaptive_pool;
 mod argmax;
 mod array;
+mod attention;
 mod avg_pool;
 mod batch_norm;
 mod bce;

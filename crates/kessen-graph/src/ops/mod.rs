@@ -12,6 +12,8 @@ use crate::{Error, Result, nearest};
 
 pub mod adaptive_pool;
 pub mod argmax;
+pub mod attention;
+pub mod attention_layer;
 pub mod avg_pool;
 pub mod batch_norm;
 pub mod bce;
@@ -86,6 +88,8 @@ operators! {
     adaptive_pool::AdaptivePool,
     adaptive_pool::AdaptivePoolGrad,
     argmax::ArgMax,
+    attention::Attention,
+    attention::AttentionGrad,
     avg_pool::AvgPool,
     avg_pool::AvgPoolGrad,
     batch_norm::BatchNorm,

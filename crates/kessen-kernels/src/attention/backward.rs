@@ -52,14 +52,31 @@ impl Attention {
         dv: &mut [f32],
         scratch: &mut [f32],
     ) {
-        self.check(kept.q, kept.k, kept.v, kept.masks);
         self.check(dq, dk, dv, kept.masks);
+        let grads = [dq.as_mut_ptr(), dk.as_mut_ptr(), dv.as_mut_ptr()].map(Address);
+        self.run_backward(kept, grads, scratch);
+    }
+
+    /// As [`Attention::backward`], with the gradients side by side in `all`, each from its place in `starts` on; rows
+    /// must not overlap.
+    ///
+    /// # Panics
+    /// If a slice is too short for the strides.
+    pub fn backward_packed(&self, kept: &Kept<'_>, all: &mut [f32], starts: [usize; 3], scratch: &mut [f32]) {
+        let [q, k, v] = starts.map(|start| &all[start..]);
+        self.check(q, k, v, kept.masks);
+        let all = all.as_mut_ptr();
+        self.run_backward(kept, starts.map(|start| Address(all.wrapping_add(start))), scratch);
+    }
+
+    /// The gradients of queries, keys and values at addresses whose extents were checked.
+    fn run_backward(&self, kept: &Kept<'_>, [dq, dk, dv]: [Address<f32>; 3], scratch: &mut [f32]) {
+        self.check(kept.q, kept.k, kept.v, kept.masks);
         let extent = self.extent(self.o, self.queries);
         assert!(kept.o.len() >= extent && kept.d_o.len() >= extent, "attention: outputs");
         assert_eq!(kept.sums.len(), self.sums_len(), "attention: sums");
         let each: usize = self.backward_each().iter().sum();
         let scratch = Shared::new(scratch);
-        let (dq, dk, dv) = (Address(dq.as_mut_ptr()), Address(dk.as_mut_ptr()), Address(dv.as_mut_ptr()));
         let (family, isa) = (Family::active(), Isa::active());
         parallel_for(self.batch * self.heads, |pair| {
             let (b, h) = (pair / self.heads, pair % self.heads);

@@ -1,6 +1,7 @@
 //! From a group of nodes to steps: one file per kind of operator.
 
 mod argmax;
+mod attention;
 mod cast;
 pub(crate) mod conv;
 mod copy;
@@ -69,6 +70,8 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
         Op::EmbeddingGrad(_) => embedding::lower_grad(b, id),
         Op::Cast(_) => cast::lower(b, id),
         Op::Custom(_) => custom::lower(b, id),
+        Op::Attention(_) => attention::lower(b, id),
+        Op::AttentionGrad(_) => attention::lower_grad(b, id),
         Op::Recurrent(_) => recurrent::lower(b, id),
         Op::RecurrentGrad(_) => recurrent::lower_grad(b, id),
     }
