@@ -30,5 +30,5 @@ pub use init::{DEFAULT_WEIGHT, Init};
 pub use op::{Custom, CustomOperator, CustomTensor, Field, Operator};
 pub use ops::Op;
 pub use rewrite::{Rewrite, Rewriter};
-pub use text::fuzz_text;
+pub use text::{fuzz_text, text_reference};
 pub use ty::Type;

@@ -223,3 +223,17 @@ fn errors_point_and_suggest() {
         }
     }
 }
+
+#[test]
+fn the_examples_of_the_documentation_are_graphs() {
+    let page = include_str!("../../../docs/text-form.md");
+    let examples: Vec<&str> =
+        page.split("```kessen\n").skip(1).filter_map(|p| p.split("```").next()).collect();
+    assert_eq!(examples.len(), 6);
+    for example in examples {
+        match Graph::from_text(example) {
+            Ok(graph) => drop(round_trip(&graph)),
+            Err(error) => panic!("{error}\n{example}"),
+        }
+    }
+}

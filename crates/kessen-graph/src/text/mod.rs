@@ -20,8 +20,8 @@
 //! front, too: `ids: input i64 batch time`; dimensions are numbers, names and sums and products of these.
 //!
 //! # Layers and operators
-//! A *layer* has its path in front of everything else and declares its parameters as the builder does: `conv`,
-//! `linear`. Every operator also has its plain form, `c: conv(x, w, b) stride 2`, with `param w 6 1 5 5 init
+//! A *layer* has its path in front of everything else and declares its parameters as the builder does; it may name
+//! further values (`lstm rnn 128 lengths steps`). Every operator also has its plain form, `c: conv(x, w, b) stride 2`, with `param w 6 1 5 5 init
 //! uniform(0.2)`, `buffer`, `state` (of the training run) and `const c 2 2 = 1 0 0 1`. Behind an operator stand its
 //! attributes, `name value`; the name of the first may be left out where the operator is little without it
 //! (`max_pool 2`, `sum [1]`). `{0..3}` in a path repeats the stage: `conv c{1..3} 64 3x3 pad 1`.
@@ -103,6 +103,21 @@ impl fmt::Display for Graph {
 }
 
 pub(crate) use vocabulary::phrase;
+
+/// Every layer and operator of the text form, with its attributes and their usual values, from their declarations.
+///
+/// ```
+/// let reference = kessen_graph::text_reference();
+/// assert!(reference.contains("linear PATH OUTPUTS"));
+/// assert!(reference.contains("max_pool [kernel 2] [stride 2]"));
+/// ```
+pub fn text_reference() -> String {
+    let mut text = String::from("Layers\n");
+    layers::LAYERS.iter().for_each(|layer| text.push_str(&format!("  {}\n", layer.usage)));
+    text.push_str("\nOperators\n");
+    vocabulary::usages().iter().for_each(|usage| text.push_str(&format!("  {usage}\n")));
+    text
+}
 
 /// What a fuzz target of the text form does: reads `bytes`, and where they are a graph, prints it and reads it again.
 ///

@@ -193,6 +193,22 @@ pub(crate) fn phrase(op: &Op, operand: Option<&Type>, kernel: Option<[usize; 2]>
     format!("{word}{kernel}{}", attribute_text(op, usual, leading_key(op)))
 }
 
+/// How each operator is written, with the usual value of each attribute.
+pub(super) fn usages() -> Vec<String> {
+    let usage = |(word, op): (&&str, &Op)| {
+        let (keys, flags) = (attribute_keys(op.operator()), flag_keys(op.operator()));
+        let attributes = op.operator().attributes().into_iter().filter(|a| keys.contains(&a.key)).map(|a| {
+            let key = short_key(a.key);
+            if flags.contains(&a.key) { format!(" [{key}]") } else { format!(" [{key} {}]", a.value) }
+        });
+        format!("{word}{}", attributes.collect::<String>())
+    };
+    let derived = DERIVED.iter().map(|d| d.word.to_owned());
+    let mut usages: Vec<String> = operators().iter().map(usage).chain(derived).collect();
+    usages.sort();
+    usages
+}
+
 /// A pooling's stride is its kernel's size unless it is given.
 pub(super) fn follows_kernel(op: &dyn Operator, key: &str) -> Option<String> {
     if key != "stride" || leading_key(op) != Some("kernel") {
