@@ -21,6 +21,8 @@ mod mlp;
 mod mobilenet;
 mod perceptron;
 mod resnet;
+mod tagger;
+mod text_classifier;
 mod vgg;
 
 use kessen_graph::{Graph, nearest};
@@ -40,7 +42,7 @@ pub struct Architecture {
     build: fn(&Values) -> Result<Graph>,
 }
 
-/// Every architecture, from the smallest family to the largest.
+/// Every architecture: functions, images, sequences; each from the smallest family to the largest.
 pub fn list() -> impl Iterator<Item = &'static Architecture> {
     let families = [
         perceptron::ALL,
@@ -52,6 +54,8 @@ pub fn list() -> impl Iterator<Item = &'static Architecture> {
         googlenet::ALL,
         resnet::ALL,
         mobilenet::ALL,
+        tagger::ALL,
+        text_classifier::ALL,
     ];
     families.into_iter().flatten()
 }

@@ -27,6 +27,10 @@ fn parameter_counts_are_the_published_ones() {
         ("mobilenet_v2", 3_504_872),
         ("lenet", 61_706),
         ("perceptron(units=8)", 25),
+        // Embedding, W^(in), W, two biases, output.
+        ("tagger(cell=elman)", 10_000 * 128 + 256 * (128 + 256 + 2) + 17 * 257),
+        ("tagger(cell=lstm, features=256, hidden_size=512)", 2_560_000 + 2048 * (256 + 512 + 2) + 17 * 513),
+        ("text_classifier(cell=gru)", 1_280_000 + 2 * 384 * (128 + 128 + 2) + 2 * 257),
         ("mlp(inputs=4, hidden=[8, 8], outputs=3)", 40 + 72 + 27),
     ];
     for (text, count) in cases {
@@ -85,7 +89,13 @@ fn every_architecture_checks_and_its_text_reads_back() {
 
 #[test]
 fn training_steps_read_back() {
-    for text in ["digits_cnn", "googlenet(aux_logits=true, transform_input=true)", "mobilenet_v2(size=64)"] {
+    for text in [
+        "tagger(cell=gru, lengths=true, layers=2)",
+        "text_classifier",
+        "digits_cnn",
+        "googlenet(aux_logits=true, transform_input=true)",
+        "mobilenet_v2(size=64)",
+    ] {
         let net = from_text(text).unwrap().for_training().unwrap();
         let mut step = net.extend(|g, outputs| g.wire_of(outputs[0]).square().mean(&[])).unwrap();
         let loss = step.outputs()[0].1;
@@ -129,6 +139,7 @@ fn wrong_requests_say_what_would_be_right() {
         ("alexnet(dropout=1)", "below 1"),
         ("perceptron(activation=sigmod)", "a function such as"),
         ("googlenet(channels=1, transform_input=true)", "3 channels"),
+        ("tagger(cell=ltsm)", "elman, lstm or gru"),
         ("lenet(classes=1, classes=2)", "each argument once"),
         ("mobilenet_v2(width_mult=nan)", "from 0.01"),
         ("mlp(inputs=4294967295, hidden=[4294967295])", "too large"),
