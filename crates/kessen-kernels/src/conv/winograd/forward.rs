@@ -16,9 +16,15 @@ const MANY_TILES: usize = 112;
 /// Panels of output channels whose products are held at a time.
 const OUT_PANELS: usize = 8;
 
+/// Distance of the transformed weights' points: one row more than the channels, since distances that are large powers
+/// of two would meet in the cache.
+fn point_step(in_blocks: usize) -> usize {
+    (in_blocks * PANEL + 1) * PANEL
+}
+
 /// Length of the transformed weights.
 pub fn prepared_len(desc: &ConvDesc, order: Order) -> usize {
-    order.points() * desc.channels.next_multiple_of(PANEL) * desc.filters.next_multiple_of(PANEL)
+    desc.filters.div_ceil(PANEL) * order.points() * point_step(desc.channels.div_ceil(PANEL))
 }
 
 /// Transforms weights (in kernel layout) once, for [`forward_prepared`].
@@ -35,16 +41,17 @@ pub fn prepare_weight(desc: &ConvDesc, order: Order, w: &[f32], prepared: &mut [
     transform_weight(order, w, blocks, false, prepared);
 }
 
-/// `u[P][out][16·in][16]` from `w[out][in][9][16][16]`.
+/// `u[out][P][16·in + 1][16]` from `w[out][in][9][16][16]`.
 fn transform_weight(order: Order, w: &[f32], [ins, outs]: [usize; 2], flip: bool, u: &mut [f32]) {
     let t = transforms::active(order.outputs());
-    let step = ins * outs * PANEL * PANEL;
+    let step = point_step(ins);
     let u = Address(u.as_mut_ptr());
     threads::parallel_chunks(ins * outs, 8, |blocks| {
         for block in blocks {
             let from = &w[block * 9 * PANEL * PANEL..][..9 * PANEL * PANEL];
+            let first = block / ins * order.points() * step + block % ins * PANEL * PANEL;
             for c in 0..PANEL {
-                let to = u.get().wrapping_add((block * PANEL + c) * PANEL);
+                let to = u.get().wrapping_add(first + c * PANEL);
                 // SAFETY: nine taps of a row are inside `from`; each row of `u` is written by one task.
                 unsafe { (t.weight)(from.as_ptr().add(c * PANEL), PANEL * PANEL, flip, to, step) }
             }
@@ -216,8 +223,8 @@ impl Job<'_> {
     /// # Safety
     /// As for [`Self::run`].
     unsafe fn products(&self, panels: Range<usize>, of: &Chunks, v: &[f32], to: &Chunks, m: &mut [f32]) {
-        let (ins, outs) = (of.blocks, self.desc.filters.div_ceil(PANEL));
-        let (block, u_panel) = (PANEL * PANEL, ins * PANEL * PANEL);
+        let (ins, block) = (of.blocks, PANEL * PANEL);
+        let (u_point, u_panel) = (point_step(ins), self.order.points() * point_step(ins));
         let [point_step, block_step, _] = of.steps();
         let mut sum = Sum::product(PANEL, 1, PANEL as isize, u_panel as isize);
         sum.loops[0] = Loop { count: ins, a: block_step as isize, b: block as isize };
@@ -232,7 +239,7 @@ impl Job<'_> {
                     let place = to.at(chunk, panel - panels.start) + point * point_step;
                     let tile = Tile {
                         a: v.as_ptr().wrapping_add(of.at(chunk, 0) + point * point_step),
-                        b: self.u.wrapping_add((point * outs + panel) * u_panel),
+                        b: self.u.wrapping_add(panel * u_panel + point * u_point),
                         c: m.as_mut_ptr().wrapping_add(place),
                         c_panel: block_step as isize,
                         tail: PANEL,

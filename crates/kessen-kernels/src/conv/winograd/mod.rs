@@ -5,7 +5,7 @@
 //! multiplications: 1/2.25 for `m = 2`, 1/4 for `m = 4`.
 //!
 //! Glossary: `P = α²` points, `T` tiles (blocks of outputs, numbered through all images), `C` input and `K` output
-//! channels. `U[P][K/16][C][16]` transformed weights; transformed inputs `V` and products `M` lie chunk by chunk of some
+//! channels. `U[K/16][P][C + 1][16]` transformed weights; transformed inputs `V` and products `M` lie chunk by chunk of some
 //! 14 tiles, `[chunk][C/16][P][14][16]`, so that a transform writes within a few pages. A task takes some tiles through all
 //! steps in memory of its own; nothing waits for anything.
 //!
