@@ -222,5 +222,11 @@ pub(crate) fn pow<S: Simd>(s: S, x: S::F, y: S::F) -> S::F {
     s.load(&a)
 }
 
+/// `x`, or 0 where it is below the normal range.
+#[inline(always)]
+pub(crate) fn flush<S: Simd>(s: S, x: S::F) -> S::F {
+    s.splat(0.0).select(x.abs().lt(s.splat(f32::MIN_POSITIVE)), x)
+}
+
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use super::{Adam, Around, RmsProp, Sgd};
 use crate::isa::Isa;
+use crate::math::flush;
 use crate::simd::{Float, LANES, Simd, kernel};
 
 /// A rule with `N` state vectors.
@@ -62,12 +63,6 @@ instances! {
     rms_centred rms_centred_with Rms<true, false>, 2;
     rms_momentum rms_momentum_with Rms<false, true>, 2;
     rms_both rms_both_with Rms<true, true>, 3;
-}
-
-/// `v`, or 0 where it is below the normal range.
-#[inline(always)]
-fn flush<S: Simd>(s: S, v: S::F) -> S::F {
-    s.splat(0.0).select(v.abs().lt(s.splat(f32::MIN_POSITIVE)), v)
 }
 
 #[inline(always)]

@@ -7,9 +7,9 @@
 use super::point;
 use super::sequence::{Sequences, Tile as Batch, lanes, panels, tile_rows};
 use super::{Cell, Recurrent, States, Weights};
-use crate::elementwise::{Binary, binary_in_place, fill};
+use crate::elementwise::fill;
 use crate::epilogue::Epilogue;
-use crate::gemm::{Gemm, Linear};
+use crate::gemm::{Gemm, Linear, even};
 use crate::isa::Isa;
 use crate::layout::transpose_raw;
 use crate::micro::{Family, Finish, MAX_ROWS, PANEL, Rows, Sum, Tile};
@@ -142,14 +142,7 @@ impl Recurrent {
     ) -> Result<(), Error> {
         self.check_lengths(kept.lengths)?;
         self.check(weights, kept.x, kept.start);
-        let enough = |v: &[f32]| v.len() >= self.output_len();
-        let state = |v: Option<&[f32]>| v.is_none_or(|v| v.len() == self.batch * self.hidden);
-        assert!(enough(kept.y) && kept.dy.is_none_or(enough), "recurrent: outputs");
-        assert!(
-            kept.gates.len() == self.gates_len() && kept.extra.len() == self.extra_len(),
-            "recurrent: gates"
-        );
-        assert!(state(kept.dend.h) && state(kept.dend.c), "recurrent: gradients of the last states");
+        self.check_kept(kept);
         let mut parts = self.cut(scratch);
         self.transpose_weights(weights.recurrent, self.hidden, parts.transposed);
         self.first_carry(kept, parts.carry);
@@ -163,6 +156,36 @@ impl Recurrent {
             }
         });
         self.recursion(sequences, kept, &mut parts, out);
+        self.products(sequences, weights, kept, &mut parts, out);
+        let sum = self.bias_sum()?;
+        if let Some(db) = out.bias_input.as_deref_mut() {
+            sum.run(parts.dgates, db, parts.rest);
+        }
+        if let Some(db) = out.bias_recurrent.as_deref_mut() {
+            let gru = self.cell == Cell::Gru;
+            sum.run(if gru { parts.recurrent } else { parts.dgates }, db, parts.rest);
+        }
+        Ok(())
+    }
+
+    fn check_kept(&self, kept: &Kept<'_>) {
+        let enough = |v: &[f32]| v.len() >= self.output_len();
+        let state = |v: Option<&[f32]>| v.is_none_or(|v| v.len() == self.batch * self.hidden);
+        let gates = kept.gates.len() == self.gates_len() && kept.extra.len() == self.extra_len();
+        assert!(enough(kept.y) && kept.dy.is_none_or(enough), "recurrent: outputs");
+        assert!(gates, "recurrent: gates");
+        assert!(state(kept.dend.h) && state(kept.dend.c), "recurrent: gradients of the last states");
+    }
+
+    /// The gradients that are one product over all rows each: of both weights and of the inputs.
+    fn products(
+        &self,
+        sequences: Sequences<'_>,
+        weights: &Weights<'_>,
+        kept: &Kept<'_>,
+        parts: &mut Parts<'_>,
+        out: &mut Gradients<'_>,
+    ) {
         self.previous_outputs(sequences, kept, parts.before);
         let dgates_recurrent = if self.cell == Cell::Gru { &*parts.recurrent } else { &*parts.dgates };
         let layer = self.recurrent_layer();
@@ -174,26 +197,17 @@ impl Recurrent {
         } else {
             input.grad_weight(kept.x, parts.dgates, out.input, false, parts.rest);
         }
-        if let Some(dx) = out.x.as_deref_mut() {
-            let product = self.input_gradient();
-            let (transposed, rest) = parts.rest.split_at_mut(product.packed_len());
-            self.transpose_weights(weights.input, self.inputs, transposed);
-            if self.batch_first {
-                product.run_packed(parts.dgates, transposed, parts.x, &Epilogue::store(), rest);
-                sequences.bring_out(parts.x, self.inputs, dx, out.accumulate_x);
-            } else {
-                let how = if out.accumulate_x { Epilogue::accumulate() } else { Epilogue::store() };
-                product.run_packed(parts.dgates, transposed, dx, &how, rest);
-            }
+        let Some(dx) = out.x.as_deref_mut() else { return };
+        let product = self.input_gradient();
+        let (transposed, rest) = parts.rest.split_at_mut(product.packed_len());
+        self.transpose_weights(weights.input, self.inputs, transposed);
+        if self.batch_first {
+            product.run_packed(parts.dgates, transposed, parts.x, &Epilogue::store(), rest);
+            sequences.bring_out(parts.x, self.inputs, dx, out.accumulate_x);
+        } else {
+            let how = if out.accumulate_x { Epilogue::accumulate() } else { Epilogue::store() };
+            product.run_packed(parts.dgates, transposed, dx, &how, rest);
         }
-        let sum = self.bias_sum()?;
-        if let Some(db) = out.bias_input.as_deref_mut() {
-            sum.run(parts.dgates, db, parts.rest);
-        }
-        if let Some(db) = out.bias_recurrent.as_deref_mut() {
-            sum.run(dgates_recurrent, db, parts.rest);
-        }
-        Ok(())
     }
 
     fn cut<'a>(&self, scratch: &'a mut [f32]) -> Parts<'a> {
@@ -303,31 +317,14 @@ impl Recurrent {
                 block += wide;
             }
         });
-        let hidden = self.hidden;
         if let Some(dh) = out.h.as_deref_mut() {
-            let to = Shared::new(dh);
-            parallel_for(self.blocks(), |block| {
-                let (unit, width) = (block * PANEL, lanes(self, block));
-                for b in 0..self.batch {
-                    let tile = Batch { sequences: [b; MAX_ROWS], count: 1 };
-                    let mut buffer = [0.0; BUFFER];
-                    pass.product(None, &tile, block, 1, &mut buffer);
-                    // SAFETY: each block has its own units.
-                    let to = unsafe { to.part(b * hidden + unit..b * hidden + unit + width) };
-                    to.copy_from_slice(&buffer[..width]);
-                }
-            });
-            if gru {
-                for b in 0..self.batch {
-                    let carry = &parts.carry[b * self.padded()..][..hidden];
-                    binary_in_place(Binary::Add, &mut dh[b * hidden..(b + 1) * hidden], carry);
-                }
-            }
+            pass.first_state(most, dh);
         }
-        if let (Some(dc), Cell::Lstm) = (out.c.as_deref_mut(), self.cell) {
-            for b in 0..self.batch {
-                let carry = &parts.carry[b * self.padded()..][..hidden];
-                dc[b * hidden..(b + 1) * hidden].copy_from_slice(carry);
+        let first_c = if self.cell == Cell::Lstm { out.c.as_deref_mut() } else { None };
+        if let Some(dc) = first_c {
+            let rows = parts.carry.chunks_exact(self.padded().max(1));
+            for (dc, carry) in dc.chunks_exact_mut(self.hidden.max(1)).zip(rows) {
+                dc.copy_from_slice(&carry[..self.hidden]);
             }
         }
     }
@@ -396,6 +393,41 @@ impl Pass<'_> {
         // SAFETY: rows of the gates' gradients that later steps have written, panels of the transposed weights, and
         // this call's own buffer.
         unsafe { self.family.kernel(count, wide, false)(&sum, &rows, &t) }
+    }
+
+    /// The gradient of the first h: what the first step sends back through W_hh, and a GRU's past it.
+    fn first_state(&self, most: usize, dh: &mut [f32]) {
+        let layer = self.sequences.layer;
+        let (blocks, hidden, padded) = (layer.blocks(), layer.hidden, layer.padded());
+        let at_once = panels(self.family, most, blocks);
+        let out = Shared::new(dh);
+        parallel_for(blocks.div_ceil(at_once), |task| {
+            let mut block = task * at_once;
+            let end = (block + at_once).min(blocks);
+            while block < end {
+                let wide = panels(self.family, most, end - block);
+                let (unit, width) = (block * PANEL, (wide * PANEL).min(hidden - block * PANEL));
+                for part in 0..layer.batch.div_ceil(most) {
+                    let batch = even(layer.batch, most, part);
+                    let tile = Batch::of(batch.clone());
+                    let mut buffer = [0.0; BUFFER];
+                    self.product(None, &tile, block, wide, &mut buffer);
+                    for (b, dh) in batch.zip(buffer.chunks_exact(wide * PANEL)) {
+                        // SAFETY: each task has its own units; the carries are complete.
+                        let (to, carry) = unsafe {
+                            let carry = self.carry.get().add(b * padded + unit);
+                            let to = out.part(b * hidden + unit..b * hidden + unit + width);
+                            (to, std::slice::from_raw_parts(carry, width))
+                        };
+                        to.copy_from_slice(&dh[..width]);
+                        if layer.cell == Cell::Gru {
+                            to.iter_mut().zip(carry).for_each(|(d, &c)| *d += c);
+                        }
+                    }
+                }
+                block += wide;
+            }
+        });
     }
 
     /// Step `s` of the tile's sequences for `wide` blocks from `block` on.

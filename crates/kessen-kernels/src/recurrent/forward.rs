@@ -107,17 +107,7 @@ impl Recurrent {
             gates: Address(out.gates.as_mut_ptr()),
             extra: Address(out.extra.as_mut_ptr()),
         };
-        sequences.drive(false, |s, batch, blocks| {
-            let mut block = blocks.start;
-            while block < blocks.end {
-                let mut wide = 1;
-                sequences.for_tiles(s, batch.clone(), pass.most, |tile| {
-                    wide = pass.blocks_at_once(blocks.end - block);
-                    pass.tile(s, &tile, block, wide);
-                });
-                block += wide;
-            }
-        });
+        pass.run();
         self.final_states(sequences, start, out);
         Ok(())
     }
@@ -191,6 +181,19 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
+    /// All steps.
+    fn run(&self) {
+        self.sequences.drive(false, |s, batch, blocks| {
+            let mut block = blocks.start;
+            while block < blocks.end {
+                let wide = self.blocks_at_once(blocks.end - block);
+                self.sequences
+                    .for_tiles(s, batch.clone(), self.most, |tile| self.tile(s, &tile, block, wide));
+                block += wide;
+            }
+        });
+    }
+
     /// How many blocks a tile covers: several only where a block is one panel.
     fn blocks_at_once(&self, left: usize) -> usize {
         match self.sequences.layer.cell {

@@ -1,7 +1,7 @@
 //! The cells themselves: what happens to the gates of sixteen units of some rows, forward and backward.
 
 use super::{Activation, Cell};
-use crate::math;
+use crate::math::{self, flush};
 use crate::micro::{MAX_ROWS, PANEL};
 use crate::simd::{Float, LANES, Simd, kernel};
 
@@ -82,12 +82,6 @@ fn part<S: Simd>(s: S, p: *const f32, width: usize) -> S::F {
 fn put_part<S: Simd>(v: S::F, p: *mut f32, width: usize) {
     // SAFETY: as above.
     v.store_part(unsafe { std::slice::from_raw_parts_mut(p, width) });
-}
-
-/// `v`, or 0 where it is below the normal range.
-#[inline(always)]
-fn flush<S: Simd>(s: S, v: S::F) -> S::F {
-    s.splat(0.0).select(v.abs().lt(s.splat(f32::MIN_POSITIVE)), v)
 }
 
 #[inline(always)]

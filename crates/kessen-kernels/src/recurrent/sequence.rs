@@ -24,6 +24,13 @@ pub(super) struct Tile {
 }
 
 impl Tile {
+    /// All of `batch`, at most a tile's rows.
+    pub fn of(batch: Range<usize>) -> Self {
+        let mut tile = Tile { sequences: [0; MAX_ROWS], count: batch.len() };
+        tile.sequences.iter_mut().zip(batch).for_each(|(s, b)| *s = b);
+        tile
+    }
+
     /// The sequences.
     pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
         self.sequences[..self.count].iter().copied()
