@@ -67,7 +67,7 @@ fn bench(rest: &[String]) -> Result<()> {
 }
 
 fn golden() -> Result<()> {
-    for script in ["generate.py", "schedules.py", "train_50_steps.py"] {
+    for script in ["generate.py", "schedules.py", "train_50_steps.py", "zoo.py", "zoo_parameters.py"] {
         run(Command::new("python3").arg(Path::new("golden").join(script)).arg("--check"))?;
     }
     Ok(())

@@ -40,6 +40,19 @@ fn parameter_counts_are_the_published_ones() {
 
 #[test]
 fn parameters_have_torchvisions_paths_shapes_and_order() {
+    // Of each network: the number of tensors and the hash of all paths and shapes in order.
+    for line in include_str!("../../../golden/zoo_parameters.txt").lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let net = from_text(words[0]).unwrap();
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for p in net.params() {
+            let shape: Vec<String> = p.shape.iter().map(ToString::to_string).collect();
+            for byte in format!("{} {}\n", p.path, shape.join("x")).bytes() {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+        assert_eq!(format!("{} {} {hash:016x}", words[0], net.params().len()), line);
+    }
     let of = |text: &str| -> Vec<String> {
         let net = from_text(text).unwrap();
         net.params().iter().map(|p| format!("{} {:?}", p.path, p.shape)).collect()
