@@ -35,9 +35,8 @@ pub fn cost(desc: &ConvDesc, direction: Direction, algorithm: Algorithm) -> f64 
         return 1.04 * (desc.batch * oh * ow) as f64 * taps * desc.channels as f64 * outs;
     };
     let (points, tiles) = (order.points() as f64, Grid::new(desc, order).tiles as f64);
-    // Partly filled micro-tiles, when there are few tiles in all.
-    let filled = (tiles / 14.0).ceil() * 14.0;
-    let products = 1.08 * points * filled.min(tiles * 1.5) * ins * outs * PANEL as f64;
+    // Fewer rows than eight don't keep the multiply-add units busy.
+    let products = 1.08 * points * tiles.max(8.0) * ins * outs * PANEL as f64;
     // Per block of 16 channels and point, as measured (loads, sums, stores, and misses of the first-level cache).
     let per_point = if order == Order::Four { 20.0 } else { 12.0 };
     let transforms = per_point * points * tiles * (ins + outs);
