@@ -19,10 +19,13 @@ mod googlenet;
 mod lenet;
 mod mlp;
 mod mobilenet;
+mod named_tagger;
 mod perceptron;
 mod resnet;
+mod seq2seq;
 mod tagger;
 mod text_classifier;
+mod transformer;
 mod vgg;
 
 use kessen_graph::{Graph, nearest};
@@ -55,7 +58,10 @@ pub fn list() -> impl Iterator<Item = &'static Architecture> {
         resnet::ALL,
         mobilenet::ALL,
         tagger::ALL,
+        named_tagger::ALL,
+        seq2seq::ALL,
         text_classifier::ALL,
+        transformer::ALL,
     ];
     families.into_iter().flatten()
 }

@@ -41,6 +41,7 @@ pub mod reshape;
 pub mod rms_norm;
 pub mod slice;
 pub mod softmax;
+pub mod transformer_layer;
 pub mod transpose;
 pub mod unary;
 
