@@ -33,6 +33,6 @@ pub use observe::{Observer, ReadParams, Silent, Start, StepEvent};
 pub use optimizer::{Optimizer, adam, adamw, rmsprop, sgd};
 pub use predictor::Predictor;
 pub use schedule::{Moment, PlateauState, Schedule, Warmup};
-pub use step::{Clip, GRAD_NORM, GUARD, LOSS, PREDICTION, StepSpec, TrainStep};
+pub use step::{Clip, GRAD_NORM, GUARD, LOSS, PREDICTION, StepSpec, TrainStep, Watch};
 pub use trained::Trained;
 pub use trainer::{Trainer, default_backend};

@@ -29,6 +29,18 @@ pub struct Clip {
     pub value: Option<f64>,
 }
 
+/// What has to be finite before any parameter changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Watch {
+    /// The loss and the length of the gradient.
+    #[default]
+    Gradient,
+    /// The loss alone: each parameter is updated as soon as its gradient is known, which saves the memory of the
+    /// others' gradients and a pass over them. The gradient's length is reported only where clipping needs it.
+    Loss,
+}
+
 /// What a training step consists of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,6 +64,9 @@ pub struct StepSpec {
     /// Whether weight decay also acts on biases and the weights of normalisation.
     #[serde(default)]
     pub decay_all: bool,
+    /// What has to be finite before any parameter changes.
+    #[serde(default)]
+    pub watch: Watch,
 }
 
 fn one() -> usize {
@@ -62,7 +77,8 @@ impl StepSpec {
     /// A step without clipping, accumulation and averages.
     pub fn new(loss: Loss, optimizer: Optimizer) -> Self {
         let clip = Clip::default();
-        Self { loss, optimizer, clip, accumulate: 1, ema: None, groups: Vec::new(), decay_all: false }
+        let watch = Watch::default();
+        Self { loss, optimizer, clip, accumulate: 1, ema: None, groups: Vec::new(), decay_all: false, watch }
     }
 
     /// Refuses settings outside their ranges.
@@ -91,8 +107,8 @@ impl StepSpec {
 ///
 /// Inputs are the model's, `target`, and the scalars `train.lr` and `train.step` (of the update, from 1), with
 /// `train.ema_decay` and `train.apply` (1 to update, 0 to accumulate only) where the spec asks for them. Outputs are
-/// `loss`, `prediction` (the model's first output), `grad_norm` before clipping, and `guard`, which is finite exactly
-/// as long as loss and gradient are.
+/// `loss`, `prediction` (the model's first output), `grad_norm` before clipping (NaN where it is not computed), and
+/// `guard`, which is finite exactly as long as what [`Watch`] names is.
 #[derive(Debug, Clone)]
 pub struct TrainStep {
     /// The whole step.
@@ -220,7 +236,11 @@ impl Assembly<'_> {
             *gradient = self.clipped(*id, *gradient)?;
         }
         let all: Vec<ValueId> = weights.iter().map(|w| w.2).collect();
-        let norm = self.graph.add_node("train.grad_norm", GlobalNorm {}, &all)?[0];
+        let watched = self.spec.watch == Watch::Gradient;
+        let norm = match watched || self.spec.clip.norm.is_some() {
+            true => self.graph.add_node("train.grad_norm", GlobalNorm {}, &all)?[0],
+            false => self.constant("train.grad_norm", f64::NAN)?,
+        };
         let scale = self.grad_scale(norm, one)?;
         let scalars = [lr, scale, step];
         let mut new = self.kept_buffers();
@@ -230,7 +250,7 @@ impl Assembly<'_> {
         if let Some((_, decay)) = ema {
             self.averaged(&new, decay, one)?;
         }
-        let guard = self.binary("train.guard", BinaryKind::Add, loss, norm)?;
+        let guard = if watched { self.binary("train.guard", BinaryKind::Add, loss, norm)? } else { loss };
         self.graph.clear_outputs();
         for (name, value) in [("loss", loss), ("prediction", prediction), ("grad_norm", norm), (GUARD, guard)]
         {

@@ -13,7 +13,8 @@ use std::path::Path;
 
 use kessen_data::{Augment, Splits};
 use kessen_train::{
-    CheckpointEvery, Clip, Config, EarlyStopping, Group, Loss, Monitor, Optimizer, Schedule, StepSpec, Warmup,
+    CheckpointEvery, Clip, Config, EarlyStopping, Group, Loss, Monitor, Optimizer, Schedule, StepSpec,
+    Warmup, Watch,
 };
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -54,6 +55,7 @@ struct RunSection {
     #[serde(skip_serializing_if = "Option::is_none")]
     ema: Option<f64>,
     decay_all: bool,
+    watch: Watch,
     monitor: Monitor,
     keep_best: bool,
     log_every: u64,
@@ -79,6 +81,7 @@ impl RunSection {
             accumulate: config.step.accumulate,
             ema: config.step.ema,
             decay_all: config.step.decay_all,
+            watch: config.step.watch,
             monitor: config.monitor,
             keep_best: config.keep_best,
             log_every: config.log_every,
@@ -258,6 +261,7 @@ fn assemble(
         accumulate: run.accumulate,
         ema: run.ema,
         decay_all: run.decay_all,
+        watch: run.watch,
         ..step
     };
     Config {

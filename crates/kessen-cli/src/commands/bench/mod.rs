@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use kessen_engine::{Clock, CompileOptions, Data, Executable, Outcome, Session};
 use kessen_graph::{Bindings, Graph};
 use kessen_tensor::{DType, Rng};
-use kessen_train::{Loss, Optimizer, StepSpec, TrainStep, cross_entropy, mse, sgd};
+use kessen_train::{Loss, Optimizer, StepSpec, TrainStep, Watch, cross_entropy, mse, sgd};
 use serde_json::json;
 
 use crate::failure::{unknown, usage};
@@ -166,7 +166,10 @@ impl Call {
             true => {
                 let output = subject.graph.ty(subject.graph.outputs()[0].1);
                 let target = subject.loss.target_type(output)?.dtype;
-                let spec = StepSpec::new(subject.loss.clone(), subject.optimizer.clone());
+                let spec = StepSpec {
+                    watch: Watch::Loss,
+                    ..StepSpec::new(subject.loss.clone(), subject.optimizer.clone())
+                };
                 let step = TrainStep::new(&subject.graph, &spec, target)?;
                 let counters = Some((step.lr, step.step));
                 (step.graph, CompileOptions::training(kessen_train::GUARD), counters)
