@@ -56,6 +56,8 @@ pub struct Common {
 pub enum Command {
     /// Train a network as a recipe describes it.
     Train(commands::train::Args),
+    /// Fit a function of x by perceptrons of several widths: universal approximation.
+    Approximate(commands::approximate::Args),
     /// Ask a trained model about images or rows of a table.
     Predict(commands::predict::Args),
     /// Measure a trained model on data.

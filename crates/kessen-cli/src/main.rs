@@ -38,6 +38,7 @@ fn run(term: &Term, args: Args) -> anyhow::Result<()> {
     }
     match args.command {
         Command::Train(args) => commands::train::run(term, args),
+        Command::Approximate(args) => commands::approximate::run(term, args),
         Command::Predict(args) => commands::predict::run(term, args),
         Command::Eval(args) => commands::eval::run(term, args),
         Command::Inspect(args) => commands::inspect::run(term, args),

@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use kessen_data::Preprocess;
 use kessen_engine::{Backend, Cpu, Reference};
 use kessen_formats::Model;
-use kessen_graph::Graph;
+use kessen_graph::{Dim, Graph};
+use kessen_train::{Loss, cross_entropy, mse};
 
 use crate::failure::{unknown, usage};
 use crate::files;
@@ -36,6 +37,14 @@ impl Found {
 /// # Errors
 /// A file that is none of these, with what is wrong in it; a name that does not exist, with the nearest.
 pub fn find(name: &str) -> Result<Found> {
+    find_sized(name, None)
+}
+
+/// As [`find`], with `[channels, height, width]` for an architecture of the zoo.
+///
+/// # Errors
+/// As [`find`].
+pub fn find_sized(name: &str, size: Option<&[usize]>) -> Result<Found> {
     let path = Path::new(name);
     if path.is_dir() || name.ends_with(".safetensors") {
         return Ok(Found::Model(Box::new(model(path)?)));
@@ -54,7 +63,13 @@ pub fn find(name: &str) -> Result<Found> {
     if SHIPPED.iter().any(|s| s.name == name) {
         return recipe(name);
     }
-    Ok(Found::Wiring(Box::new(zoo(name, &[])?)))
+    let sized = match (size, kessen_zoo::find(name)) {
+        (Some(&[c, h, w]), Ok(found)) if found.arguments.iter().any(|a| a.name == "size") => {
+            vec![("channels".to_owned(), c.to_string()), ("size".to_owned(), format!("{h}x{w}"))]
+        }
+        _ => Vec::new(),
+    };
+    Ok(Found::Wiring(Box::new(zoo(name, &sized)?)))
 }
 
 fn recipe(name: &str) -> Result<Found> {
@@ -95,6 +110,14 @@ pub fn preprocess(model: &Model) -> Result<Preprocess> {
         }
         None => Ok(Preprocess::default()),
     }
+}
+
+/// The loss that suits a model's first output: cross-entropy where it may be logits of classes, squares otherwise.
+pub fn usual_loss(graph: &Graph) -> Option<Loss> {
+    let output = graph.ty(graph.outputs().first()?.1);
+    let several = output.shape.last().and_then(Dim::as_fixed) > Some(1);
+    let classes = several && output.rank() > 1 && cross_entropy().target_type(output).is_ok();
+    Some(if classes { cross_entropy() } else { mse() })
 }
 
 /// An architecture of the zoo with its arguments: `resnet18(classes=10)`.

@@ -1,5 +1,6 @@
 //! The commands, one file each: its flags with their help, and what it does.
 
+pub mod approximate;
 pub mod bench;
 pub mod completions;
 pub mod data;

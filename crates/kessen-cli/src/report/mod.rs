@@ -8,13 +8,15 @@ pub use answers::softmax;
 
 use anyhow::Result;
 use kessen_data::{Input, Splits};
+use kessen_graph::Bindings;
+use kessen_graph::analysis::ReceptiveField;
 use kessen_train::{EpochRecord, Evaluation, Trained};
 use kessen_view::{
     Axis, BarChart, Confusion, Mark, Report, Scale, Section, Series, Table, XyChart, draw, learning_curve,
 };
 
 use crate::recipe::Recipe;
-use crate::term::{duration, figure, grouped};
+use crate::term::{bytes, duration, figure, grouped};
 
 use self::answers::Answers;
 use self::basis::Snapshots;
@@ -200,10 +202,40 @@ fn histogram(errors: &[f64]) -> (Vec<String>, Vec<f64>) {
     ((0..BINS).map(|k| if k == BINS / 2 { "0".to_owned() } else { figure(middle(k)) }).collect(), counts)
 }
 
+/// Size of a receptive field, in pixels.
+fn field(field: &ReceptiveField) -> String {
+    match field {
+        ReceptiveField::Window(w) => format!("{}×{}", w.size[0], w.size[1]),
+        ReceptiveField::Whole => "all".to_owned(),
+    }
+}
+
 fn architecture(trained: &Trained) -> Result<Section> {
-    let wiring = trained.model.to_text();
-    let section = Section::new("Architecture").picture(draw(&trained.model), "");
-    Ok(section.code("the wiring as text", wiring))
+    let model = &trained.model;
+    let mut bindings = Bindings::default();
+    for name in model.dim_names() {
+        bindings.set(&name, 1);
+    }
+    let summary = model.summary(bindings)?;
+    let shape = |s: &[usize]| s.iter().skip(1).map(ToString::to_string).collect::<Vec<_>>().join("×");
+    let mut table =
+        Table::new(["layer", "operator", "output", "receptive field", "parameters", "MACs", "activations"]);
+    for row in &summary.rows {
+        table = table.row([
+            row.path.clone(),
+            row.phrase.clone(),
+            shape(&row.shape),
+            row.receptive_field.as_ref().map_or_else(|| "–".to_owned(), field),
+            grouped(row.parameters as u64),
+            grouped(row.macs),
+            bytes(row.activation_bytes),
+        ]);
+    }
+    let total = &summary.total;
+    let mut last = ["total for one sample", "", "", ""].map(str::to_owned).to_vec();
+    last.extend([grouped(total.parameters as u64), grouped(total.macs), bytes(total.activation_bytes)]);
+    let section = Section::new("Architecture").picture(draw(model), "").table(table.total(last));
+    Ok(section.code("the wiring as text", model.to_text()))
 }
 
 fn provenance(report: Report, recipe: &Recipe, splits: &Splits) -> Report {

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use kessen_engine::{Clock, CompileOptions, Data, Executable, Outcome, Session};
 use kessen_graph::{Bindings, Graph};
 use kessen_tensor::{DType, Rng};
-use kessen_train::{Loss, Optimizer, StepSpec, TrainStep, Watch, cross_entropy, mse, sgd};
+use kessen_train::{Loss, Optimizer, StepSpec, TrainStep, Watch, sgd};
 use serde_json::json;
 
 use crate::failure::{unknown, usage};
@@ -133,12 +133,7 @@ fn subject(args: &Args) -> Result<Subject> {
     }
     let name = args.model.clone().unwrap_or_default();
     let graph = models::find(&name)?.graph().clone();
-    let output =
-        graph.outputs().first().map(|(_, v)| graph.ty(*v).clone()).context("the model has no output")?;
-    let classes = cross_entropy()
-        .target_type(&output)
-        .is_ok_and(|_| output.shape.last().and_then(kessen_graph::Dim::as_fixed) > Some(1));
-    let loss = if classes { cross_entropy() } else { mse() };
+    let loss = models::usual_loss(&graph).context("the model has no output")?;
     Ok(Subject { name, graph, loss, optimizer: sgd(1e-3).momentum(0.9), batch: 1, below: 2 })
 }
 
