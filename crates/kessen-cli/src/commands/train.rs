@@ -57,6 +57,7 @@ pub struct Args {
 
 /// Trains.
 pub fn run(term: &Term, args: Args) -> Result<()> {
+    let backend = crate::models::backend(&args.backend)?;
     let (recipe, resumed) = recipe_of(&args)?;
     let splits = recipe.open_data()?;
     splits.notes.iter().for_each(|note| term.note(note));
@@ -73,7 +74,7 @@ pub fn run(term: &Term, args: Args) -> Result<()> {
     let stop = interrupt_flag(term)?;
     let mut trainer = Trainer::from_config(&model, recipe.config.clone())
         .folder(folder.path())
-        .backend(crate::models::backend(&args.backend)?)
+        .backend(backend)
         .interrupt(stop);
     if args.resume.is_some() {
         trainer = trainer.resume();

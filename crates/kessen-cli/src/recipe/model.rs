@@ -67,7 +67,7 @@ impl ModelSpec {
                 let known = [("features", features), ("classes", outputs)];
                 let known = known.map(|(k, n)| (k.to_owned(), n.to_string()));
                 let all: Vec<(String, String)> = given.chain(known).collect();
-                if let Some(key) = self.arguments.keys().find(|k| !text.contains(&format!("${k}"))) {
+                if let Some(key) = self.arguments.keys().find(|k| !names_in(text).any(|n| n == k.as_str())) {
                     let advice = format!("the wiring would use it as `${key}`");
                     let problem = format!("the model's text has no argument `{key}`");
                     return Err(document.error(&format!("model.{key}"), problem, Some(advice)).into());
@@ -101,6 +101,12 @@ fn plain(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
+}
+
+/// Every `name` of a `$name` in the text.
+fn names_in(text: &str) -> impl Iterator<Item = &str> {
+    let end = |s: &str| s.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(s.len());
+    text.split('$').skip(1).map(move |s| &s[..end(s)])
 }
 
 /// Replaces `$name` by its value, the longest name first; other `$` stay, as the arguments of blocks.

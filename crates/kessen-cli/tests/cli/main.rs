@@ -1,0 +1,6 @@
+//! The command as a user meets it: what it prints, what it leaves, how it fails.
+
+mod bad_input;
+mod commands;
+mod common;
+mod resume;
