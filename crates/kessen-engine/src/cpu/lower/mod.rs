@@ -9,6 +9,7 @@ mod custom;
 mod dropout;
 mod elementwise;
 mod embedding;
+mod ids;
 mod linear;
 mod loss;
 mod norm;
@@ -33,6 +34,17 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
         return norm::lower_batch_grad(b, group);
     }
     match &b.graph.node(id).op {
+        Op::Binary(_)
+        | Op::SumTo(_)
+        | Op::Broadcast(_)
+        | Op::Transpose(_)
+        | Op::Slice(_)
+        | Op::Pad(_)
+        | Op::Concat(_)
+            if ids::touches(b, id) =>
+        {
+            ids::lower(b, id)
+        }
         Op::Conv(_) => conv::lower(b, group),
         Op::ConvGradInput(_) => conv::lower_grad_input(b, id),
         Op::ConvGradWeight(_) => conv::lower_grad_weight(b, id),
