@@ -3,17 +3,12 @@
 
 mod cases;
 
-use cases::compare::{compare, tolerance};
-use cases::runner::{Array, CLOCK};
-use cases::{Fill, Operand};
-use kessen_engine::{Backend, CompileOptions, Cpu, Mode, Reference, Session};
+use cases::model::agree;
+use kessen_engine::{Backend, Cpu};
 use kessen_graph::ops::conv::conv;
 use kessen_graph::ops::linear::MatMul;
 use kessen_graph::ops::max_pool::MaxPool;
-use kessen_graph::{Bindings, Graph, GraphBuilder, ParamKind, Wire, gradients, shape};
-use kessen_tensor::Tensor;
-
-type AnyError = Box<dyn std::error::Error>;
+use kessen_graph::{Graph, GraphBuilder, Wire, shape};
 
 fn image(g: &GraphBuilder, channels: usize, size: usize) -> Wire {
     g.input("x", shape!["batch", channels, size, size])
@@ -153,76 +148,6 @@ const CHAINS: [(&str, fn(&GraphBuilder) -> Wire); 18] = [
     ("slices_and_pads", slices_and_pads),
     ("only_views", only_views),
 ];
-
-/// The wiring with the mean square of its output as loss, and the gradients of all weights and of x.
-fn with_gradients(model: &Graph) -> Result<Graph, kessen_graph::Error> {
-    let model = model.clone().extend(|g, outputs| {
-        let y = g.wire_of(outputs[0]);
-        [("output", y.clone()), ("loss", y.square().mean(&[]))]
-    })?;
-    let mut graph = model.for_training()?;
-    let loss = graph.outputs()[1].1;
-    let weights = graph.params().iter().filter(|p| p.kind == ParamKind::Weight).map(|p| p.value);
-    let wrt: Vec<_> = graph.inputs().iter().copied().chain(weights).collect();
-    for (v, d) in wrt.iter().zip(gradients(&mut graph, loss, &wrt)?) {
-        if let Some(d) = d {
-            let name = format!("d.{}", graph.value(*v).name);
-            graph.add_output(&name, d)?;
-        }
-    }
-    graph.check()?;
-    Ok(graph)
-}
-
-/// Outputs, then updated buffers, each with its name.
-fn run(
-    name: &str,
-    graph: &Graph,
-    batch: usize,
-    mode: Mode,
-    backend: &dyn Backend,
-) -> Result<Vec<(String, Array)>, AnyError> {
-    let options = CompileOptions { mode, ..CompileOptions::inference() };
-    let bindings = Bindings::from([("batch", batch)]);
-    let mut session = Session::new(backend, graph, &bindings, &options)?;
-    let numbers = |name: &str, shape: &[usize], fill: Fill| -> Result<Tensor, AnyError> {
-        let mut operand = Operand::named(name, shape);
-        operand.fill = fill;
-        Ok(Tensor::from_vec(shape, operand.fill_f32())?)
-    };
-    let params: Vec<_> = graph.params().iter().map(|p| (p.path.clone(), p.shape.clone())).collect();
-    for (path, shape) in params {
-        let fan_in = shape.iter().skip(1).product::<usize>() as f64;
-        let fill = match shape.len() {
-            1 if path.ends_with("weight") || path.ends_with("var") => Fill::Positive,
-            1 => Fill::Spread(0.5),
-            _ => Fill::Spread((3.0 / fan_in).sqrt()),
-        };
-        session.write_param(&path, &numbers(&format!("{name}/{path}"), &shape, fill)?)?;
-    }
-    let input = graph.inputs()[0];
-    let shape = graph.shapes(&bindings)?[input.index()].clone();
-    let x = numbers(&format!("{name}/x"), &shape, Fill::Spread(1.0))?;
-    let array = |t: &Tensor| Array { shape: t.shape().to_vec(), data: t.to_f64_vec() };
-    let outputs = session.run(&[("x", &x)], CLOCK)?;
-    let buffers = session.read_params(&[ParamKind::Buffer])?;
-    Ok(outputs.iter().chain(&buffers).map(|(name, t)| (name.clone(), array(t))).collect())
-}
-
-fn agree(name: &str, model: &Graph, batch: usize, backend: &dyn Backend) -> Result<(), AnyError> {
-    let bindings = Bindings::from([("batch", batch)]);
-    let forward = model.for_inference()?;
-    for (graph, mode) in [(forward, Mode::Inference), (with_gradients(model)?, Mode::Training)] {
-        let expected = run(name, &graph, batch, mode, &Reference)?;
-        let found = run(name, &graph, batch, mode, backend)?;
-        // Errors add up over the nodes in a row.
-        let allowed = 2.0 * tolerance(&graph, &bindings)?;
-        for ((output, a), (_, b)) in found.iter().zip(&expected) {
-            compare(&format!("{mode:?} {output}"), a, b, allowed)?;
-        }
-    }
-    Ok(())
-}
 
 fn every_chain_agrees(backend: &dyn Backend) {
     let mut failures = Vec::new();

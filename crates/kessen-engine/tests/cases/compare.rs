@@ -6,10 +6,15 @@ use super::runner::Array;
 
 /// The largest difference, relative to the largest expected magnitude (at least 1e-3).
 pub fn relative_error(found: &[f64], expected: &[f64]) -> f64 {
+    error_above(1e-3, found, expected)
+}
+
+/// The largest difference, relative to the largest expected magnitude (at least `floor`).
+fn error_above(floor: f64, found: &[f64], expected: &[f64]) -> f64 {
     if found.len() != expected.len() {
         return f64::INFINITY;
     }
-    let scale = expected.iter().fold(1e-3f64, |m, v| m.max(v.abs()));
+    let scale = expected.iter().fold(floor, |m, v| m.max(v.abs()));
     let differences = found.iter().zip(expected).map(|(a, b)| if a == b { 0.0 } else { (a - b).abs() });
     // `f64::max` would drop a NaN.
     let worst = differences.fold(0.0, |m: f64, d| if d > m || d.is_nan() { d } else { m });
@@ -43,10 +48,24 @@ pub fn tolerance(graph: &Graph, bindings: &Bindings) -> Result<f64, kessen_graph
 /// # Errors
 /// What differs, and by how much.
 pub fn compare(name: &str, found: &Array, expected: &Array, tolerance: f64) -> Result<(), String> {
+    compare_above(1e-3, name, found, expected, tolerance)
+}
+
+/// As [`compare`], differences being relative to at least `floor`.
+///
+/// # Errors
+/// What differs, and by how much.
+pub fn compare_above(
+    floor: f64,
+    name: &str,
+    found: &Array,
+    expected: &Array,
+    tolerance: f64,
+) -> Result<(), String> {
     if found.shape != expected.shape {
         return Err(format!("{name} has shape {:?}, expected {:?}", found.shape, expected.shape));
     }
-    let error = relative_error(&found.data, &expected.data);
+    let error = error_above(floor, &found.data, &expected.data);
     if error <= tolerance {
         return Ok(());
     }

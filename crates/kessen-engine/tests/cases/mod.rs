@@ -7,6 +7,7 @@
 
 pub mod compare;
 pub mod golden;
+pub mod model;
 pub mod runner;
 
 use std::collections::BTreeMap;
