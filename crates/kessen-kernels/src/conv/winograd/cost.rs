@@ -78,7 +78,7 @@ mod tests {
             (conv(8, 256, 14), GradInput, Winograd(Order::Four)),
             (conv(8, 128, 28), GradWeight, Winograd(Order::Four)),
             (conv(1, 256, 14), ForwardPrepared, Winograd(Order::Four)),
-            (conv(1, 512, 7), Forward, Direct),
+            (conv(1, 512, 4), Forward, Direct),
             (conv(8, 64, 56).stride(2), Forward, Direct),
         ] {
             assert_eq!(choose(&desc, direction, &[Order::Two, Order::Four]), want, "{direction:?} {desc:?}");
