@@ -410,6 +410,11 @@ impl Graph {
         Ok(())
     }
 
+    /// Takes names, so that automatic names avoid them.
+    pub(crate) fn reserve(&mut self, names: &Names) {
+        self.names = names.clone();
+    }
+
     fn push_value(&mut self, name: &str, ty: Type, origin: Origin) -> Result<ValueId> {
         check_name(name)?;
         check_type(name, &ty)?;

@@ -110,6 +110,27 @@ output backward c.l1_reverse#1
 }
 
 #[test]
+fn attention_layers_are_one_stage() {
+    let text = "\
+x: input batch 7 8
+memory: input batch 5 8
+steps: input i64 batch
+mask: input 7 7
+hidden: input batch 7
+x | layer_norm n1 | self_attention a 2 causal bias mask | self_attention b 4 nobias dropout 0.1 key_mask hidden
+cross_attention c 2 memory memory lengths steps | cross_attention d 2 nobias memory memory | add(_, x)
+";
+    let net = Graph::from_text(text).unwrap();
+    let printed = round_trip(&net);
+    for stage in text.lines().flat_map(|l| l.split(" | ")) {
+        assert!(printed.contains(stage), "{stage}\n{printed}");
+    }
+    assert_eq!(net.nodes().iter().filter(|n| n.path.starts_with("slice")).count(), 9);
+    let message = Graph::from_text("x: input batch 7 8\ncross_attention c 2").unwrap_err().to_string();
+    assert!(message.contains("`memory` of `cross_attention` is missing"), "{message}");
+}
+
+#[test]
 fn a_training_step_round_trips() {
     let mut net = Graph::build("step", |g| {
         let x = g.input("x", shape!["batch", 3, "h", 8]);

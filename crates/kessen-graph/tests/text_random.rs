@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use kessen_graph::ops::attention_layer::attention;
 use kessen_graph::ops::recurrent_layer::lstm;
 use kessen_graph::{
     CustomOperator, CustomTensor, Dim, Error, Graph, Init, Misfit, Op, Origin, ParamId, ParamKind, Type,
@@ -290,6 +291,7 @@ fn training_step() -> Graph {
     let net = Graph::from_text(text).unwrap().extend(|g, outputs| {
         let steps =
             g.input("steps", shape!["batch", "time", 3]).recurrent("rnn", lstm(2).layers(2).bidirectional());
+        let steps = steps.self_attention("attention", attention(2));
         g.wire_of(outputs[0]).add(&steps.mean(&[]))
     });
     let mut step = net.unwrap().for_training().unwrap();

@@ -134,7 +134,8 @@ impl<'k> Arguments<'k> {
         self.get(key)?.ok_or_else(|| self.missing(key))
     }
 
-    fn missing(&self, key: &str) -> crate::Error {
+    /// The error where `key` has to be given.
+    pub(super) fn missing(&self, key: &str) -> crate::Error {
         self.place.error(format!("`{key}` of `{}` is missing; write `{}`", self.owner, self.usage))
     }
 

@@ -182,7 +182,6 @@ impl<'g> Printer<'g> {
             .collect();
         let Origin::Node(id, 0) = values.get(params.len())?.origin else { return None };
         let view = View { graph: self.graph, params, node: self.graph.node(id) };
-        let x = *view.node.inputs.first().filter(|v| v.index() < i)?;
         for layer in &LAYERS {
             let Some(mut description) = (layer.describe)(&view) else { continue };
             if let Some(usual) = (layer.operator)() {
@@ -192,7 +191,7 @@ impl<'g> Printer<'g> {
                 }
                 description.before.push_str(&attribute_text(op, usual.operator(), None));
             }
-            let Some((count, result)) = self.builds(layer, &description, i, x) else { continue };
+            let Some((count, result)) = self.builds(layer, &description, i) else { continue };
             let mut words = vec![layer.words[0].to_owned(), description.path.clone()];
             words.extend([&description.before, &description.behind].map(|w| w.trim().to_owned()));
             for (key, values) in &description.values {
@@ -203,21 +202,21 @@ impl<'g> Printer<'g> {
                 });
             }
             words.retain(|w| !w.is_empty());
-            self.chain(&words.join(" "), Some(x), None, result, true);
+            self.chain(&words.join(" "), Some(description.operand), None, result, true);
             return Some(count);
         }
         None
     }
 
-    /// Builds the layer as described, applied to `x`. Where that gives exactly the values from `i` on: how many they
+    /// Builds the layer as described. Where that gives exactly the values from `i` on: how many they
     /// are, and the layer's result.
-    fn builds(&self, layer: &Layer, said: &Description, i: usize, x: ValueId) -> Option<(usize, ValueId)> {
+    fn builds(&self, layer: &Layer, said: &Description, i: usize) -> Option<(usize, ValueId)> {
         let place = Place { line: 1, column: 1 };
         let words = format!("{} {}", said.before, said.behind);
         let words: Vec<Word> = words.split_whitespace().map(|w| Word { text: w.to_owned(), place }).collect();
         let mut arguments = Arguments::read(layer.words[0], place, &words, &layer.signature()).ok()?;
         // The built graph begins with inputs that stand for the values outside the layer.
-        let mut outer = vec![x];
+        let mut outer = vec![said.operand];
         for v in said.values.iter().flat_map(|(_, values)| values) {
             if !outer.contains(v) {
                 outer.push(*v);
@@ -230,6 +229,12 @@ impl<'g> Printer<'g> {
         let value = |v: &ValueId| self.graph.value(*v);
         let wires: Vec<Wire> =
             outer.iter().map(|v| builder.input_of(&value(v).name, value(v).ty.clone())).collect();
+        if said.automatic_names {
+            builder.with(|g| {
+                g.reserve(&self.names);
+                Ok(())
+            });
+        }
         let wire = |v: &ValueId| wires[outer.iter().position(|o| o == v).unwrap_or(0)].clone();
         for (key, values) in &said.values {
             arguments.set_wires(key, values.iter().map(wire).collect());

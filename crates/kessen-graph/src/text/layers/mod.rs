@@ -4,6 +4,7 @@
 //! parameters is described in its words. A description need not be careful: the printer builds what it describes and
 //! keeps it only where the result equals the graph at hand.
 
+mod attention;
 mod recurrent;
 
 use crate::graph::{Graph, Node, Param, ValueId};
@@ -50,7 +51,7 @@ pub(super) struct View<'g> {
 }
 
 /// A layer in words.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Description {
     /// Its path.
     pub path: String,
@@ -60,16 +61,22 @@ pub(super) struct Description {
     pub behind: String,
     /// The values it names.
     pub values: Vec<(&'static str, Vec<ValueId>)>,
+    /// The value it is applied to.
+    pub operand: ValueId,
+    /// Whether some of its nodes have no names of their own.
+    pub automatic_names: bool,
 }
 
 impl Description {
     fn of(view: &View<'_>, before: String, behind: String) -> Option<Self> {
-        Some(Self { path: view.node.path.clone(), before, behind, values: Vec::new() })
+        let operand = *view.node.inputs.first()?;
+        let path = view.node.path.clone();
+        Some(Self { path, before, behind, values: Vec::new(), operand, automatic_names: false })
     }
 }
 
 /// Every layer.
-pub(super) static LAYERS: [Layer; 10] = [
+pub(super) static LAYERS: [Layer; 12] = [
     Layer {
         words: &["conv"],
         usage: "conv PATH FILTERS KERNEL [stride S] [pad P] [dilation D] [groups G] [nobias] [init I] [bias_init I]",
@@ -169,6 +176,8 @@ pub(super) static LAYERS: [Layer; 10] = [
     recurrent::ELMAN,
     recurrent::LSTM,
     recurrent::GRU,
+    attention::SELF_ATTENTION,
+    attention::CROSS_ATTENTION,
 ];
 
 /// The layer of that word.

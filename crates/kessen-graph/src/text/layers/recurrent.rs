@@ -103,7 +103,9 @@ fn describe(word: &str, view: &View<'_>) -> Option<Description> {
         behind.push_str(&format!(" dropout {p}"));
     }
     let values = values(view, &path, op);
-    Some(Description { path, before: recurrent_weight.shape.get(1)?.to_string(), behind, values })
+    let before = recurrent_weight.shape.get(1)?.to_string();
+    let operand = *view.node.inputs.first()?;
+    Some(Description { path, before, behind, values, operand, automatic_names: false })
 }
 
 fn recurrent(node: &Node) -> Option<&Recurrent> {
