@@ -1,20 +1,18 @@
 //! Back-propagation through time.
 //!
 //! From the last step to the first, a step's dh is what came with `dy`, what the later step sends back through W_hh
-//! and what goes past the weights; the cell turns it into the gradients of the gates' sums, kept for all steps. The
-//! gradients of the weights and of the inputs are then one product each over all rows.
+//! and what goes past the weights; the cell turns it into the gradients of the gates' sums, kept for all steps
+//! (`through_time.rs`). The gradients of the weights and of the inputs are then products over all rows.
 
-use super::point;
-use super::sequence::{Sequences, Tile as Batch, lanes, panels, tile_rows};
+use super::sequence::Sequences;
 use super::{Cell, Recurrent, States, Weights};
 use crate::elementwise::fill;
 use crate::epilogue::Epilogue;
-use crate::gemm::{Gemm, Linear, even};
-use crate::isa::Isa;
+use crate::gemm::{Gemm, Linear};
 use crate::layout::transpose_raw;
-use crate::micro::{Family, Finish, MAX_ROWS, PANEL, Rows, Sum, Tile};
+use crate::micro::PANEL;
 use crate::reduce::{Reduce, Reduction};
-use crate::threads::{Address, Shared, parallel_chunks, parallel_for};
+use crate::threads::{Shared, parallel_chunks, parallel_for};
 use crate::{Error, Indices};
 
 /// What the backward pass writes; all layouts are those of the values.
@@ -60,20 +58,23 @@ pub struct Kept<'a> {
 }
 
 /// Scratch, cut up.
-struct Parts<'a> {
-    transposed: &'a mut [f32],
-    dgates: &'a mut [f32],
+pub(super) struct Parts<'a> {
+    pub transposed: &'a mut [f32],
+    pub dgates: &'a mut [f32],
     /// A GRU's gradients towards the recurrent weights.
-    recurrent: &'a mut [f32],
-    before: &'a mut [f32],
-    carry: &'a mut [f32],
+    pub recurrent: &'a mut [f32],
+    /// What both weights are multiplied with: h before each step and, but for a GRU, x beside it.
+    pub before: &'a mut [f32],
+    /// The gradient of both weights, which [`Recurrent::split_gradient`] splits; nothing for a GRU.
+    pub joined: &'a mut [f32],
+    pub carry: &'a mut [f32],
     /// The gates' gradients of two steps.
-    states: &'a mut [f32],
+    pub states: &'a mut [f32],
     /// Inputs (and then their gradient) in the kernels' own order.
-    x: &'a mut [f32],
+    pub x: &'a mut [f32],
     /// Gradient of the outputs in the kernels' own order.
-    dy: &'a mut [f32],
-    rest: &'a mut [f32],
+    pub dy: &'a mut [f32],
+    pub rest: &'a mut [f32],
 }
 
 impl Recurrent {
@@ -90,29 +91,42 @@ impl Recurrent {
         Linear { batch: self.rows(), inputs: self.hidden, outputs: self.columns() }
     }
 
+    /// Both products of a cell whose gates' gradients are the same for both.
+    fn joined_layer(&self) -> Linear {
+        Linear { batch: self.rows(), inputs: self.hidden + self.inputs, outputs: self.columns() }
+    }
+
+    /// Length of the rows that weights are multiplied with: h, or h and x.
+    fn factor_row(&self) -> usize {
+        if self.cell == Cell::Gru { self.hidden } else { self.hidden + self.inputs }
+    }
+
     fn bias_sum(&self) -> Result<Reduction, Error> {
         Reduction::new(Reduce::Sum, &[self.rows(), self.columns()], &[0])
     }
 
     /// Lengths of the parts of scratch.
-    fn backward_parts(&self) -> [usize; 9] {
+    fn backward_parts(&self) -> [usize; 10] {
         let gates = self.rows() * self.columns();
         let recurrent = if self.cell == Cell::Gru { gates } else { 0 };
         let products = [
             self.input_layer().grad_weight_scratch(),
             self.inputs.next_multiple_of(PANEL) * self.columns() + self.input_gradient().packed_scratch(),
             self.recurrent_layer().grad_weight_scratch(),
+            self.joined_layer().grad_weight_scratch(),
             self.bias_sum().map_or(0, |r| r.run_scratch()),
         ];
         let rest = products.into_iter().max().unwrap_or(0);
         let (padded, columns) = (self.padded(), self.columns());
         let states = 2 * self.batch * self.spread(columns);
         let (x, dy) = (self.copy_len(self.inputs), self.copy_len(self.hidden));
+        let joined = if self.cell == Cell::Gru { 0 } else { columns * self.factor_row() };
         [
             padded * columns,
             gates,
             recurrent,
-            self.rows() * self.hidden,
+            self.rows() * self.factor_row(),
+            joined,
             self.batch * padded,
             states,
             x,
@@ -187,15 +201,21 @@ impl Recurrent {
         out: &mut Gradients<'_>,
     ) {
         self.previous_outputs(sequences, kept, parts.before);
-        let dgates_recurrent = if self.cell == Cell::Gru { &*parts.recurrent } else { &*parts.dgates };
-        let layer = self.recurrent_layer();
-        layer.grad_weight(parts.before, dgates_recurrent, out.recurrent, false, parts.rest);
-        let input = self.input_layer();
-        if self.batch_first {
-            sequences.bring_in(kept.x, self.inputs, self.inputs, parts.x);
-            input.grad_weight(parts.x, parts.dgates, out.input, false, parts.rest);
+        let inputs = self.inputs;
+        if self.cell == Cell::Gru {
+            let layer = self.recurrent_layer();
+            layer.grad_weight(parts.before, parts.recurrent, out.recurrent, false, parts.rest);
+            let x = if self.batch_first {
+                sequences.bring_in(kept.x, inputs, inputs, parts.x, inputs, 0);
+                &*parts.x
+            } else {
+                kept.x
+            };
+            self.input_layer().grad_weight(x, parts.dgates, out.input, false, parts.rest);
         } else {
-            input.grad_weight(kept.x, parts.dgates, out.input, false, parts.rest);
+            sequences.bring_in(kept.x, inputs, inputs, parts.before, self.factor_row(), self.hidden);
+            self.joined_layer().grad_weight(parts.before, parts.dgates, parts.joined, false, parts.rest);
+            self.split_gradient(parts.joined, out);
         }
         let Some(dx) = out.x.as_deref_mut() else { return };
         let product = self.input_gradient();
@@ -210,17 +230,27 @@ impl Recurrent {
         }
     }
 
+    /// Splits the gradient of both weights, panel by panel.
+    fn split_gradient(&self, joined: &[f32], out: &mut Gradients<'_>) {
+        let (h, d) = (self.hidden * PANEL, self.inputs * PANEL);
+        for (panel, joined) in joined.chunks_exact((h + d).max(1)).enumerate() {
+            out.recurrent[panel * h..(panel + 1) * h].copy_from_slice(&joined[..h]);
+            out.input[panel * d..(panel + 1) * d].copy_from_slice(&joined[h..]);
+        }
+    }
+
     fn cut<'a>(&self, scratch: &'a mut [f32]) -> Parts<'a> {
-        let [a, b, c, d, e, f, g, h, _] = self.backward_parts();
+        let [a, b, c, d, e, f, g, h, i, _] = self.backward_parts();
         let (transposed, scratch) = scratch.split_at_mut(a);
         let (dgates, scratch) = scratch.split_at_mut(b);
         let (recurrent, scratch) = scratch.split_at_mut(c);
         let (before, scratch) = scratch.split_at_mut(d);
-        let (carry, scratch) = scratch.split_at_mut(e);
-        let (states, scratch) = scratch.split_at_mut(f);
-        let (x, scratch) = scratch.split_at_mut(g);
-        let (dy, rest) = scratch.split_at_mut(h);
-        Parts { transposed, dgates, recurrent, before, carry, states, x, dy, rest }
+        let (joined, scratch) = scratch.split_at_mut(e);
+        let (carry, scratch) = scratch.split_at_mut(f);
+        let (states, scratch) = scratch.split_at_mut(g);
+        let (x, scratch) = scratch.split_at_mut(h);
+        let (dy, rest) = scratch.split_at_mut(i);
+        Parts { transposed, dgates, recurrent, before, joined, carry, states, x, dy, rest }
     }
 
     /// The transpose of weights over `k` values in panels of those, `[⌈k/16⌉][columns][16]`.
@@ -252,9 +282,9 @@ impl Recurrent {
         }
     }
 
-    /// The h before each row's step, `[rows, H]`, 0 behind a sequence's end.
+    /// The h before each row's step, 0 behind a sequence's end.
     fn previous_outputs(&self, sequences: Sequences<'_>, kept: &Kept<'_>, before: &mut [f32]) {
-        let hidden = self.hidden;
+        let (hidden, stride) = (self.hidden, self.factor_row());
         let out = Shared::new(before);
         parallel_chunks(self.batch, 4, |batch| {
             for b in batch {
@@ -262,7 +292,7 @@ impl Recurrent {
                 for s in 0..self.time {
                     let row = if s < n { sequences.row(b, s) } else { s * self.batch + b };
                     // SAFETY: each sequence has its own rows.
-                    let to = unsafe { out.part(row * hidden..(row + 1) * hidden) };
+                    let to = unsafe { out.part(row * stride..row * stride + hidden) };
                     match (s, kept.start.h) {
                         _ if s >= n => to.fill(0.0),
                         (0, None) => to.fill(0.0),
@@ -275,228 +305,5 @@ impl Recurrent {
                 }
             }
         });
-    }
-
-    /// The serial part; also the gradients of the first states.
-    fn recursion(
-        &self,
-        sequences: Sequences<'_>,
-        kept: &Kept<'_>,
-        parts: &mut Parts<'_>,
-        out: &mut Gradients<'_>,
-    ) {
-        let family = Family::active();
-        let dgates = Address(parts.dgates.as_mut_ptr());
-        let gru = self.cell == Cell::Gru;
-        let dy = match kept.dy {
-            Some(dy) if self.batch_first => {
-                sequences.bring_in(dy, self.output_row, self.hidden, parts.dy);
-                Some((&*parts.dy, self.hidden))
-            }
-            dy => dy.map(|dy| (dy, self.output_row)),
-        };
-        let pass = Pass {
-            dy,
-            states: Address(parts.states.as_mut_ptr()),
-            gates_row: self.spread(self.columns()),
-            sequences,
-            kept,
-            family,
-            isa: Isa::active(),
-            transposed: parts.transposed,
-            dgates,
-            recurrent: if gru { Address(parts.recurrent.as_mut_ptr()) } else { dgates },
-            carry: Address(parts.carry.as_mut_ptr()),
-        };
-        let most = tile_rows(family, self.batch);
-        sequences.drive(true, |s, batch, blocks| {
-            let mut block = blocks.start;
-            while block < blocks.end {
-                let wide = panels(family, most, blocks.end - block);
-                sequences.for_tiles(s, batch.clone(), most, |tile| pass.tile(s, &tile, block, wide));
-                block += wide;
-            }
-        });
-        if let Some(dh) = out.h.as_deref_mut() {
-            pass.first_state(most, dh);
-        }
-        let first_c = if self.cell == Cell::Lstm { out.c.as_deref_mut() } else { None };
-        if let Some(dc) = first_c {
-            let rows = parts.carry.chunks_exact(self.padded().max(1));
-            for (dc, carry) in dc.chunks_exact_mut(self.hidden.max(1)).zip(rows) {
-                dc.copy_from_slice(&carry[..self.hidden]);
-            }
-        }
-    }
-}
-
-/// Elements of a tile's dh: rows times at most four blocks.
-const BUFFER: usize = MAX_ROWS * 4 * PANEL;
-
-/// The recursion's operands.
-struct Pass<'a> {
-    sequences: Sequences<'a>,
-    kept: &'a Kept<'a>,
-    family: &'static Family,
-    isa: Isa,
-    transposed: &'a [f32],
-    /// Gradient of the outputs and the distance of its rows, in the kernels' own order.
-    dy: Option<(&'a [f32], usize)>,
-    /// The gates' gradients of even and of odd steps.
-    states: Address<f32>,
-    gates_row: usize,
-    dgates: Address<f32>,
-    recurrent: Address<f32>,
-    carry: Address<f32>,
-}
-
-impl Pass<'_> {
-    /// Where step `s` keeps the gates' gradients for the product of the step before it, `[B, gates_row]`.
-    fn state(&self, s: usize) -> *mut f32 {
-        self.states.get().wrapping_add(s % 2 * self.sequences.layer.batch * self.gates_row)
-    }
-
-    /// What the step after `s` (the first one for `None`) sends back through W_hh, or the gradient of the last state,
-    /// for `wide` blocks; rows of the buffer are `wide` panels.
-    fn product(&self, s: Option<usize>, tile: &Batch, block: usize, wide: usize, buffer: &mut [f32; BUFFER]) {
-        let layer = self.sequences.layer;
-        let (columns, row_len) = (layer.columns(), wide * PANEL);
-        let later = s.map_or(0, |s| s + 1);
-        let mut rows = Rows::strided(0, 0);
-        let mut count = 0;
-        for (r, b) in tile.iter().enumerate() {
-            if later < self.sequences.len(b) {
-                rows.a[count] = (b * self.gates_row) as isize;
-                rows.c[count] = (r * row_len) as isize;
-                count += 1;
-                continue;
-            }
-            let to = &mut buffer[r * row_len..(r + 1) * row_len];
-            to.fill(0.0);
-            if let Some(dh) = self.kept.dend.h {
-                let (unit, width) = (block * PANEL, row_len.min(layer.hidden - block * PANEL));
-                to[..width].copy_from_slice(&dh[b * layer.hidden + unit..][..width]);
-            }
-        }
-        if count == 0 {
-            return;
-        }
-        let sum = Sum::product(columns, 1, PANEL as isize, (columns * PANEL) as isize);
-        let t = Tile {
-            a: self.state(later).cast_const(),
-            b: self.transposed[block * columns * PANEL..].as_ptr(),
-            c: buffer.as_mut_ptr(),
-            c_panel: PANEL as isize,
-            tail: PANEL,
-            finish: Finish::plain(false),
-        };
-        // SAFETY: rows of the gates' gradients that later steps have written, panels of the transposed weights, and
-        // this call's own buffer.
-        unsafe { self.family.kernel(count, wide, false)(&sum, &rows, &t) }
-    }
-
-    /// The gradient of the first h: what the first step sends back through W_hh, and a GRU's past it.
-    fn first_state(&self, most: usize, dh: &mut [f32]) {
-        let layer = self.sequences.layer;
-        let (blocks, hidden, padded) = (layer.blocks(), layer.hidden, layer.padded());
-        let at_once = panels(self.family, most, blocks);
-        let out = Shared::new(dh);
-        parallel_for(blocks.div_ceil(at_once), |task| {
-            let mut block = task * at_once;
-            let end = (block + at_once).min(blocks);
-            while block < end {
-                let wide = panels(self.family, most, end - block);
-                let (unit, width) = (block * PANEL, (wide * PANEL).min(hidden - block * PANEL));
-                for part in 0..layer.batch.div_ceil(most) {
-                    let batch = even(layer.batch, most, part);
-                    let tile = Batch::of(batch.clone());
-                    let mut buffer = [0.0; BUFFER];
-                    self.product(None, &tile, block, wide, &mut buffer);
-                    for (b, dh) in batch.zip(buffer.chunks_exact(wide * PANEL)) {
-                        // SAFETY: each task has its own units; the carries are complete.
-                        let (to, carry) = unsafe {
-                            let carry = self.carry.get().add(b * padded + unit);
-                            let to = out.part(b * hidden + unit..b * hidden + unit + width);
-                            (to, std::slice::from_raw_parts(carry, width))
-                        };
-                        to.copy_from_slice(&dh[..width]);
-                        if layer.cell == Cell::Gru {
-                            to.iter_mut().zip(carry).for_each(|(d, &c)| *d += c);
-                        }
-                    }
-                }
-                block += wide;
-            }
-        });
-    }
-
-    /// Step `s` of the tile's sequences for `wide` blocks from `block` on.
-    fn tile(&self, s: usize, tile: &Batch, block: usize, wide: usize) {
-        let layer = self.sequences.layer;
-        let mut buffer = [0.0; BUFFER];
-        self.product(Some(s), tile, block, wide, &mut buffer);
-        for k in 0..wide {
-            let p = self.places(s, tile, block + k, &buffer[k * PANEL..], wide * PANEL);
-            debug_assert!(p.width <= layer.hidden);
-            point::backward(self.isa, &p);
-        }
-    }
-
-    /// Where everything lies for one block.
-    fn places(
-        &self,
-        s: usize,
-        tile: &Batch,
-        block: usize,
-        buffer: &[f32],
-        row_len: usize,
-    ) -> point::Backward {
-        let (layer, kept) = (self.sequences.layer, self.kept);
-        let (unit, padded, columns) = (block * PANEL, layer.padded(), layer.columns());
-        let (null, null_mut) = ([std::ptr::null(); MAX_ROWS], [std::ptr::null_mut(); MAX_ROWS]);
-        let mut p = point::Backward {
-            cell: layer.cell,
-            count: tile.count,
-            width: lanes(layer, block),
-            gates: null,
-            extra: null,
-            before: null,
-            dy: null,
-            dh: null,
-            carry: null_mut,
-            dgates: null_mut,
-            dgates_recurrent: null_mut,
-            state: null_mut,
-        };
-        for (r, b) in tile.iter().enumerate() {
-            let row = self.sequences.row(b, s);
-            let gates = row * columns + layer.cell.gates() * unit;
-            let first =
-                |v: Option<&[f32]>| v.map_or(std::ptr::null(), |v| v[b * layer.hidden + unit..].as_ptr());
-            let y_at = |s| self.sequences.outer_row(b, s) * layer.output_row + unit;
-            let kept_gates = row * self.gates_row + layer.cell.gates() * unit;
-            p.gates[r] = kept.gates[kept_gates..].as_ptr();
-            p.state[r] = self.state(s).wrapping_add(b * self.gates_row + layer.cell.gates() * unit);
-            p.dy[r] = self.dy.map_or(std::ptr::null(), |(d, stride)| d[row * stride + unit..].as_ptr());
-            p.dh[r] = buffer[r * row_len..].as_ptr();
-            p.carry[r] = self.carry.get().wrapping_add(b * padded + unit);
-            p.dgates[r] = self.dgates.get().wrapping_add(gates);
-            p.dgates_recurrent[r] = self.recurrent.get().wrapping_add(gates);
-            match layer.cell {
-                Cell::Elman(_) => p.extra[r] = kept.y[y_at(s)..].as_ptr(),
-                Cell::Lstm => {
-                    p.extra[r] = kept.extra[row * padded + unit..].as_ptr();
-                    p.before[r] = match s {
-                        0 => first(kept.start.c),
-                        _ => kept.extra[self.sequences.row(b, s - 1) * padded + unit..].as_ptr(),
-                    };
-                }
-                Cell::Gru => {
-                    p.extra[r] = kept.extra[row * padded + unit..].as_ptr();
-                    p.before[r] = if s == 0 { first(kept.start.h) } else { kept.y[y_at(s - 1)..].as_ptr() };
-                }
-            }
-        }
-        p
     }
 }

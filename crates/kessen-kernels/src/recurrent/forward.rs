@@ -81,7 +81,7 @@ impl Recurrent {
         self.merge_biases(weights, bias, bias_n);
         let sequences = Sequences { layer: self, lengths };
         let x = if self.batch_first {
-            sequences.bring_in(x, self.inputs, self.inputs, copy);
+            sequences.bring_in(x, self.inputs, self.inputs, copy, self.inputs, 0);
             &*copy
         } else {
             x

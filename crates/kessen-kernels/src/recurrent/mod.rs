@@ -21,6 +21,7 @@ mod backward;
 mod forward;
 mod point;
 mod sequence;
+mod through_time;
 
 pub use backward::{Gradients, Kept};
 pub use forward::Outputs;

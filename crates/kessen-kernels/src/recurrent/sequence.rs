@@ -85,17 +85,25 @@ impl Sequences<'_> {
         }
     }
 
-    /// Copies rows of `width` elements, `stride` apart in the caller's order, into dense ones in the kernels' own.
-    pub fn bring_in(&self, rows: &[f32], stride: usize, width: usize, to: &mut [f32]) {
+    /// Copies rows of `width` elements, `stride` apart in the caller's order, into `to` in the kernels' own, where rows
+    /// are `to_row` elements long and the copy begins at `column`.
+    pub fn bring_in(
+        &self,
+        rows: &[f32],
+        stride: usize,
+        width: usize,
+        to: &mut [f32],
+        to_row: usize,
+        column: usize,
+    ) {
         let batch = self.layer.batch;
         let out = Shared::new(to);
         parallel_chunks(self.layer.time, (GRAIN / (batch * width).max(1)).max(1), |times| {
             for (t, b) in times.flat_map(|t| (0..batch).map(move |b| (t, b))) {
                 let from = self.outer_row_at(b, t) * stride;
-                let row = t * batch + b;
+                let at = (t * batch + b) * to_row + column;
                 // SAFETY: rows are disjoint.
-                let to = unsafe { out.part(row * width..(row + 1) * width) };
-                to.copy_from_slice(&rows[from..from + width]);
+                unsafe { out.part(at..at + width) }.copy_from_slice(&rows[from..from + width]);
             }
         });
     }
