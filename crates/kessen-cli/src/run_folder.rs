@@ -59,11 +59,6 @@ impl RunFolder {
         &self.0
     }
 
-    /// The run's name, for headings.
-    pub fn name(&self) -> String {
-        self.0.file_name().unwrap_or(self.0.as_os_str()).to_string_lossy().into_owned()
-    }
-
     /// The trained model.
     pub fn model(&self) -> PathBuf {
         self.0.join("model.safetensors")

@@ -104,8 +104,7 @@ fn recipe_of(args: &Args) -> Result<(Recipe, Option<RunFolder>)> {
     match (&args.resume, &args.recipe) {
         (Some(path), _) => {
             let folder = RunFolder::open(path)?;
-            let mut recipe = Recipe::open(&folder.recipe().display().to_string(), &sets)?;
-            recipe.name = folder.name();
+            let recipe = Recipe::open(&folder.recipe().display().to_string(), &sets)?;
             Ok((recipe, Some(folder)))
         }
         (None, Some(name)) => Ok((Recipe::open(name, &sets)?, None)),

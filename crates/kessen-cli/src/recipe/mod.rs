@@ -25,8 +25,8 @@ pub use model::ModelSpec;
 pub use shipped::{SHIPPED, find};
 
 /// The sections of a recipe.
-const SECTIONS: [&str; 10] =
-    ["about", "data", "model", "loss", "optimizer", "schedule", "warmup", "run", "augment", "groups"];
+const SECTIONS: [&str; 11] =
+    ["name", "about", "data", "model", "loss", "optimizer", "schedule", "warmup", "run", "augment", "groups"];
 
 /// A recipe, read and checked.
 #[derive(Debug, Clone)]
@@ -133,6 +133,10 @@ impl Recipe {
         let needed = |key: &str| {
             section(key).ok_or_else(|| document.error(key, format!("the section [{key}] is missing"), None))
         };
+        let name = match section("name") {
+            Some(value) => document.read("name", value, &[])?,
+            None => name.to_owned(),
+        };
         let about = match section("about") {
             Some(value) => document.read("about", value, &[])?,
             None => String::new(),
@@ -153,7 +157,7 @@ impl Recipe {
         let mut step = StepSpec::new(loss, optimizer);
         step.groups = groups;
         let config = assemble(step, schedule, warmup, augment, run);
-        let recipe = Self { name: name.to_owned(), about, data, model, config, document };
+        let recipe = Self { name, about, data, model, config, document };
         recipe.config.check().map_err(|e| recipe.explain("run", e))?;
         Ok(recipe)
     }
@@ -206,6 +210,7 @@ impl Recipe {
     /// None for a recipe that was read.
     pub fn to_toml(&self) -> anyhow::Result<String> {
         let mut table = Table::new();
+        table.insert("name".to_owned(), Value::String(self.name.clone()));
         if !self.about.is_empty() {
             table.insert("about".to_owned(), Value::String(self.about.clone()));
         }
@@ -278,5 +283,68 @@ fn assemble(
         checkpoint: run.checkpoint,
         log_every: run.log_every,
         workers: run.workers,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A generator for tests: Marsaglia's xorshift (2003).
+    fn next(state: &mut u64) -> usize {
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        (*state >> 11) as usize
+    }
+
+    #[test]
+    fn damaged_recipes_are_refused_or_read_but_never_panic() {
+        let mut state = 0x9e37_79b9_7f4a_7c15;
+        let alphabet: Vec<char> = "abcdefgh[]{}=\"'#.,0123456789-+_$\n é語".chars().collect();
+        let (mut read, mut refused) = (0, 0);
+        for round in 0..3000 {
+            let mut text: Vec<char> = SHIPPED[round % SHIPPED.len()].text.chars().collect();
+            for _ in 0..1 + next(&mut state) % 4 {
+                let (at, length) = (next(&mut state) % text.len(), next(&mut state) % 9);
+                match next(&mut state) % 3 {
+                    0 => text[at] = alphabet[next(&mut state) % alphabet.len()],
+                    1 => drop(text.drain(at..(at + length).min(text.len()))),
+                    _ => text.insert(at, alphabet[next(&mut state) % alphabet.len()]),
+                }
+            }
+            let text: String = text.into_iter().collect();
+            match Recipe::parse("damaged.toml", &text) {
+                Ok(recipe) => {
+                    read += 1;
+                    let written = recipe.to_toml().unwrap();
+                    let again =
+                        Recipe::parse("again.toml", &written).unwrap_or_else(|e| panic!("{e}\n{written}"));
+                    assert_eq!(again.config, recipe.config, "{written}");
+                }
+                Err(error) => {
+                    refused += 1;
+                    assert!(error.to_string().contains("damaged.toml"), "{error}");
+                }
+            }
+        }
+        assert!(read > 100 && refused > 100, "{read} read, {refused} refused");
+    }
+
+    #[test]
+    fn settings_change_what_they_name() {
+        let sets =
+            ["epochs=3", "optimizer.kind=sgd", "optimizer.lr=0.5", "schedule.kind=constant", "augment=[]"];
+        let recipe = Recipe::open("digits", &sets.map(str::to_owned)).unwrap();
+        assert_eq!(recipe.config.epochs, 3);
+        assert_eq!(recipe.config.step.optimizer, kessen_train::sgd(0.5));
+        assert_eq!(recipe.config.schedule, Schedule::default());
+        assert_eq!(recipe.config.augment, Vec::<Augment>::new());
+    }
+
+    #[test]
+    fn single_precision_is_written_as_it_was_meant() {
+        let written = Recipe::open("digits", &[]).unwrap().to_toml().unwrap();
+        assert!(written.contains("scale = 0.1\n") && written.contains("lr = 0.004\n"), "{written}");
     }
 }
