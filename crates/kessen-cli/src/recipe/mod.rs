@@ -137,6 +137,10 @@ impl Recipe {
             Some(value) => document.read("name", value, &[])?,
             None => name.to_owned(),
         };
+        if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\']) {
+            let problem = format!("`{name}` can't be the name of a run folder; use a word without / and \\");
+            return Err(document.error("name", problem, None));
+        }
         let about = match section("about") {
             Some(value) => document.read("about", value, &[])?,
             None => String::new(),

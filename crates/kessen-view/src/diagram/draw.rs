@@ -15,7 +15,8 @@ pub(super) fn draw(diagram: &Diagram, placed: &Placed, pages: &[Page]) -> Pictur
     let title_height = if diagram.title.is_empty() { 0.0 } else { 36.0 };
     let top = MARGIN + title_height + if pages.len() > 1 { 18.0 } else { 0.0 };
     let tallest = pages.iter().map(|p| p.bottom - p.top).fold(0.0, f64::max);
-    let title = font::width(&diagram.title, size::TITLE, true) + 2.0 * MARGIN;
+    // A browser without the font takes a wider one.
+    let title = 1.2 * font::width(&diagram.title, size::TITLE, true) + 2.0 * MARGIN;
     let right = pages.last().map_or(0.0, |p| p.left + p.width);
     let (width, height) = ((right + MARGIN).max(title).ceil(), (top + tallest + MARGIN).ceil());
     let mut canvas = Canvas::new(width, height, &diagram.title);
