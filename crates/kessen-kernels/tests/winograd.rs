@@ -123,6 +123,33 @@ fn work_cut_into_many_tasks() {
     check(ConvDesc::new(1, 144, 288, [14, 14], 3).padding(1));
 }
 
+/// ⟨A x, y⟩ = ⟨x, Aᵀ y⟩ = ⟨w, dw⟩, and scratch sized for two threads serves one.
+#[test]
+fn gradients_are_adjoint() {
+    let d = ConvDesc::new(3, 32, 48, [13, 14], 3).padding(1);
+    let (x, w, dy) = (noise(d.input_len(), 1), noise(d.weight_len(), 2), noise(d.output_len(), 3));
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| *a as f64 * *b as f64).sum::<f64>();
+    for order in [Order::Two, Order::Four] {
+        let sizes = kessen_kernels::threads::with_count(2, || {
+            [winograd::forward_scratch, winograd::grad_input_scratch, winograd::grad_weight_scratch]
+                .map(|scratch| scratch(&d, order))
+        });
+        kessen_kernels::threads::with_count(1, || {
+            let (store, mut scratch) =
+                (Epilogue::store(), vec![f32::NAN; sizes[0].max(sizes[1]).max(sizes[2])]);
+            let (mut y, mut dx) = (vec![0.0; dy.len()], vec![0.0; x.len()]);
+            let mut dw = vec![0.0; w.len()];
+            winograd::forward(&d, order, &x, &w, &store, &mut y, &mut scratch[..sizes[0]]);
+            winograd::grad_input(&d, order, &dy, &w, &store, &mut dx, &mut scratch[..sizes[1]]);
+            winograd::grad_weight(&d, order, &x, &dy, false, &mut dw, &mut scratch[..sizes[2]]);
+            let (forward, input, weight) = (dot(&y, &dy), dot(&x, &dx), dot(&w, &dw));
+            let scale = dot(&y, &y).sqrt() * dot(&dy, &dy).sqrt();
+            assert!((forward - input).abs() < 1e-6 * scale, "{order:?}: {forward} {input}");
+            assert!((forward - weight).abs() < 1e-6 * scale, "{order:?}: {forward} {weight}");
+        });
+    }
+}
+
 /// The error of both orders as a share of the largest output grows no worse than documented.
 #[test]
 fn accuracy_with_many_channels() {

@@ -13,6 +13,8 @@ use std::ops::Range;
 /// Tiles of a task: few where the transformed weights stay in the core's cache too, many where they are streamed.
 const FEW_TILES: usize = 28;
 const MANY_TILES: usize = 112;
+/// Tasks wanted at least; a number of its own, so that scratch for many threads suffices for fewer.
+const TASKS: usize = 6;
 /// Panels of output channels whose products are held at a time.
 const OUT_PANELS: usize = 8;
 
@@ -149,11 +151,7 @@ impl Cut {
         let (ins, outs) = (desc.channels.div_ceil(PANEL), desc.filters.div_ceil(PANEL));
         let most = if ins * outs <= 16 { FEW_TILES } else { MANY_TILES };
         let mut cut = Cut { tiles: most.min(tiles), panels: outs };
-        // Outputs don't depend on the cut, so it may follow the number of threads.
-        let wanted = match threads::count() {
-            1 => 1,
-            count => (desc.macs() >> 20).clamp(1, 3 * count),
-        };
+        let wanted = (desc.macs() >> 20).clamp(1, TASKS);
         while tiles.div_ceil(cut.tiles) * outs.div_ceil(cut.panels) < wanted {
             if cut.tiles > 2 * FEW_TILES {
                 cut.tiles = cut.tiles.div_ceil(2);
