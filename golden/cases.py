@@ -94,6 +94,13 @@ def read_safetensors(path):
     return arrays
 
 
+def agree(a, b, tolerance):
+    """Whether differences are small against the largest finite number, and infinities stand at the same places."""
+    finite = np.isfinite(a)
+    scale = max(1e-3, float(np.abs(a[finite]).max(initial=0.0)))
+    return np.array_equal(a[~finite], b[~finite]) and bool(np.all(np.abs(a[finite] - b[finite]) <= tolerance * scale))
+
+
 def store_or_check(files, tolerance, check):
     """Writes `{name: arrays}` to values/; with `check` compares instead and exits with 1 where one differs."""
     failures = []
@@ -108,8 +115,7 @@ def store_or_check(files, tolerance, check):
             failures.append(f"{name}: other arrays: {sorted(stored.keys() ^ arrays.keys())}")
         for key in stored.keys() & arrays.keys():
             a, b = stored[key].astype(np.float64), np.asarray(arrays[key]).astype(np.float64)
-            scale = max(1e-3, float(np.abs(a).max(initial=0.0)))
-            if a.shape != b.shape or not np.abs(a - b).max(initial=0.0) <= tolerance * scale:
+            if a.shape != b.shape or not agree(a, b, tolerance):
                 failures.append(f"{name}: {key} differs")
     print("\n".join(failures) or f"{len(files)} files agree", file=sys.stderr if failures else sys.stdout)
     sys.exit(bool(failures) and check)

@@ -88,7 +88,7 @@ fn filled(name: &str, shape: &[usize], fill: Fill) -> Tensor {
 
 /// The network with gradients as outputs: the values' names and, before them, the outputs' own.
 fn with_gradients(name: &str, wiring: Wiring) -> Graph {
-    let mut graph = Graph::build(name, |g| wiring(g)).unwrap();
+    let mut graph = Graph::build(name, wiring).unwrap();
     let outputs: Vec<(String, ValueId)> = graph.outputs().to_vec();
     let mut loss: Option<ValueId> = None;
     for (k, v) in outputs {

@@ -419,7 +419,8 @@ fn static_values(graph: &Graph, mode: Mode) -> Vec<bool> {
         })
         .collect();
     for node in graph.nodes() {
-        let is_static = node.inputs.iter().all(|v| statics[v.index()]) && !matches!(&node.op, Op::Dropout(_));
+        let is_static = node.inputs.iter().all(|v| statics[v.index()])
+            && !matches!(&node.op, Op::Dropout(_) | Op::Attention(_));
         node.outputs.iter().for_each(|v| statics[v.index()] = is_static);
     }
     statics

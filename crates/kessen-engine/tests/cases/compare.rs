@@ -14,7 +14,7 @@ fn error_above(floor: f64, found: &[f64], expected: &[f64]) -> f64 {
     if found.len() != expected.len() {
         return f64::INFINITY;
     }
-    let scale = expected.iter().fold(floor, |m, v| m.max(v.abs()));
+    let scale = expected.iter().filter(|v| v.is_finite()).fold(floor, |m, v| m.max(v.abs()));
     let differences = found.iter().zip(expected).map(|(a, b)| if a == b { 0.0 } else { (a - b).abs() });
     // `f64::max` would drop a NaN.
     let worst = differences.fold(0.0, |m: f64, d| if d > m || d.is_nan() { d } else { m });
