@@ -46,7 +46,9 @@ impl<'a> Progress<'a> {
         let target =
             if term.live() { ProgressDrawTarget::stderr_with_hz(12) } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
-        if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:24.cyan/dim} {msg}") {
+        let template =
+            if term.colours() { "{prefix} {bar:24.cyan/dim} {msg}" } else { "{prefix} {bar:24} {msg}" };
+        if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("━━─"));
         }
         let now = Instant::now();

@@ -45,6 +45,11 @@ impl Term {
         self.live
     }
 
+    /// Whether colours are wanted.
+    pub fn colours(&self) -> bool {
+        self.colour
+    }
+
     /// `text` in the colours of `style`.
     pub fn paint(&self, style: Style, text: &str) -> String {
         if !self.colour {

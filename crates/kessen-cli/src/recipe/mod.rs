@@ -190,6 +190,9 @@ impl Recipe {
         use kessen_train::Error;
         let option = match &error {
             Error::Option { option, .. } | Error::Data(kessen_data::Error::Option { option, .. }) => option,
+            Error::Data(kessen_data::Error::Expression { .. }) => {
+                return self.document.error("data.target", &error, None);
+            }
             _ => return RecipeError::from_text(self.document.name.clone(), &error),
         };
         let first = option.split([',', ' ']).next().unwrap_or(option);

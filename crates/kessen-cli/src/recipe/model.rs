@@ -79,6 +79,13 @@ impl ModelSpec {
                 })?
             }
         };
+        if let Some(empty) = graph.params().iter().find(|p| p.shape.contains(&0)) {
+            let problem = format!("the parameter `{}` of shape {:?} is empty", empty.path, empty.shape);
+            let advice = "a layer has at least one unit".to_owned();
+            let zero = self.arguments.iter().find(|(_, v)| v.as_integer() == Some(0));
+            let place = zero.map_or_else(|| "model".to_owned(), |(k, _)| format!("model.{k}"));
+            return Err(document.error(&place, problem, Some(advice)).into());
+        }
         if matches!(self.wiring, Wiring::Text(_)) && graph.name().is_empty() {
             graph.set_name(name);
         }

@@ -76,9 +76,13 @@ fn settings_from_the_command_line_are_refused_by_their_own_text() {
         ("nothing", "KEY=VALUE"),
         ("model.unit=3", "no argument `unit`"),
         ("data.name=digit", "did you mean `digits`?"),
+        ("model.units=0", "at least one unit"),
     ];
     for (set, part) in cases {
         place.fails(&["train", "iris", "--set", set], 1, &[&format!("--set {set}"), part]);
+    }
+    for (set, part) in [("data.target=sin(y)", "found `y`"), ("data.points=1", "2 to 10000000")] {
+        place.fails(&["train", "sine", "--set", set], 1, &[&format!("--set {set}"), part]);
     }
 }
 
