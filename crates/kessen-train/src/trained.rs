@@ -45,7 +45,7 @@ impl Trained {
         self.predictor.predict(inputs)
     }
 
-    /// The model as a file holds it: wiring, parameters, preprocessing, labels.
+    /// The model as a file holds it: wiring, parameters, preprocessing, labels, and the loss it was trained for.
     ///
     /// # Errors
     /// None for a model that was trained.
@@ -53,6 +53,12 @@ impl Trained {
         let mut model = Model::new(self.model.clone(), self.params().to_vec())?;
         model.preprocess = serde_json::to_value(&self.preprocess).ok();
         model.labels = self.preprocess.labels().map(<[String]>::to_vec).unwrap_or_default();
+        if let Ok(loss) = serde_json::to_string(&self.config.step.loss) {
+            model.provenance.insert("loss".to_owned(), loss);
+        }
+        model
+            .provenance
+            .insert("made by".to_owned(), concat!("kessen ", env!("CARGO_PKG_VERSION")).to_owned());
         Ok(model)
     }
 

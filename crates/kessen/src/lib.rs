@@ -40,7 +40,7 @@ pub use kessen_tensor as tensor;
 pub use kessen_train as train;
 pub use kessen_view as view;
 pub use kessen_zoo as zoo;
-pub use saved::{Save, SavedModel};
+pub use saved::SavedModel;
 
 /// Threads that the kernels compute with; results don't depend on their number.
 pub mod threads {
@@ -49,7 +49,7 @@ pub mod threads {
 
 /// What most programs begin with: `use kessen::prelude::*;`.
 pub mod prelude {
-    pub use crate::{Error, Result, Save, SavedModel, zoo};
+    pub use crate::{Error, Result, SavedModel, zoo};
     pub use kessen_data::{
         Augment, Dataset, Field, FunctionOptions, Loader, Slot, Source, Splits, Table, TableOptions, data,
         function, image_folder,

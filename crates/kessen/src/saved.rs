@@ -1,45 +1,13 @@
-//! A trained model as a file, and a model from a file that answers.
+//! A model from a file that answers.
 
 use std::path::Path;
 
 use kessen_data::{Preprocess, Table};
 use kessen_formats::Model;
 use kessen_tensor::Tensor;
-use kessen_train::{Loss, Predictor, Trained, default_backend};
+use kessen_train::{Loss, Predictor, default_backend};
 
 use crate::{Error, Result};
-
-/// What a trained model can be made into.
-pub trait Save {
-    /// The model with its wiring, parameters, preprocessing, labels and the loss that it was trained for.
-    ///
-    /// # Errors
-    /// None for a model that was trained.
-    fn to_model(&self) -> Result<Model>;
-
-    /// Writes it as one `.safetensors` file, atomically.
-    ///
-    /// # Errors
-    /// Where the file can't be written.
-    fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        Ok(self.to_model()?.write(path.as_ref())?)
-    }
-}
-
-impl Save for Trained {
-    fn to_model(&self) -> Result<Model> {
-        let notes = |what| move |e: serde_json::Error| Error::Notes { what, problem: e.to_string() };
-        let mut model = Model::new(self.model.clone(), self.params().to_vec())?;
-        model.preprocess = Some(serde_json::to_value(&self.preprocess).map_err(notes("preprocessing"))?);
-        model.labels = self.preprocess.labels().unwrap_or_default().to_vec();
-        let loss = serde_json::to_string(&self.config.step.loss).map_err(notes("loss"))?;
-        model.provenance.insert("loss".to_owned(), loss);
-        model
-            .provenance
-            .insert("made by".to_owned(), concat!("kessen ", env!("CARGO_PKG_VERSION")).to_owned());
-        Ok(model)
-    }
-}
 
 /// A model from a file, ready to answer raw inputs with its own preprocessing.
 #[derive(Debug)]
