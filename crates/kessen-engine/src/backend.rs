@@ -1,5 +1,7 @@
 //! What a backend has to offer: the whole contract on one screen.
 
+use std::time::Duration;
+
 use kessen_graph::{Bindings, Graph, ParamId, ValueId};
 use kessen_tensor::{DType, Tensor};
 
@@ -150,6 +152,19 @@ impl Data<'_> {
     }
 }
 
+/// What a reader of a profile wants to know of one step of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StepFacts {
+    /// Path of the node that the step computes, or the first of several.
+    pub path: String,
+    /// Kernel with algorithm and layout.
+    pub kernel: String,
+    /// Multiply-accumulate operations, as the formula has them.
+    pub macs: u64,
+    /// Bytes of the operands that are read and written.
+    pub bytes: u64,
+}
+
 /// A device, or a way to compute.
 pub trait Backend: Send + Sync {
     /// Name on the command line.
@@ -211,4 +226,13 @@ pub trait Executable: Send {
 
     /// The plan as text: steps, kernels, layouts, costs.
     fn describe(&self) -> String;
+
+    /// The steps of a run, in order.
+    fn steps(&self) -> Vec<StepFacts>;
+
+    /// As [`Executable::run`]; adds to `times[i]` what step `i` of [`Executable::steps`] took.
+    ///
+    /// # Errors
+    /// As [`Executable::run`].
+    fn run_timed(&mut self, clock: Clock, times: &mut [Duration]) -> Result<Outcome>;
 }

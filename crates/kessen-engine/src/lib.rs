@@ -10,7 +10,7 @@ mod passes;
 mod reference;
 mod session;
 
-pub use backend::{Backend, Clock, CompileOptions, Data, Executable, Mode, Outcome, Precision};
+pub use backend::{Backend, Clock, CompileOptions, Data, Executable, Mode, Outcome, Precision, StepFacts};
 pub use cpu::Cpu;
 pub use error::{Error, Result};
 pub use reference::Reference;

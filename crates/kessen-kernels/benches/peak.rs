@@ -8,8 +8,7 @@ use kessen_kernels::conv::winograd::{self, Order};
 use kessen_kernels::conv::{self, ConvDesc};
 use kessen_kernels::epilogue::Epilogue;
 use kessen_kernels::gemm::{Gemm, Linear};
-use kessen_kernels::threads;
-use std::hint::black_box;
+use kessen_kernels::{machine, threads};
 use std::time::Instant;
 
 /// Best seconds per call over some 0.3 s.
@@ -25,53 +24,6 @@ fn seconds(mut f: impl FnMut()) -> f64 {
         best = best.min(start.elapsed().as_secs_f64() / calls as f64);
     }
     best
-}
-
-/// Measured peak of all threads in GFLOP/s: independent multiply-adds on registers.
-fn peak() -> f64 {
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,fma")]
-    fn probe512(turns: usize) -> f32 {
-        use std::arch::x86_64::*;
-        let mut acc = [_mm512_set1_ps(1.0); 16];
-        let (a, b) = (_mm512_set1_ps(black_box(0.999)), _mm512_set1_ps(black_box(0.001)));
-        for _ in 0..turns {
-            for v in &mut acc {
-                *v = _mm512_fmadd_ps(*v, a, b);
-            }
-        }
-        acc.iter().map(|&v| _mm512_reduce_add_ps(v)).sum()
-    }
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,fma")]
-    fn probe256(turns: usize) -> f32 {
-        use std::arch::x86_64::*;
-        let mut acc = [_mm256_set1_ps(1.0); 12];
-        let (a, b) = (_mm256_set1_ps(black_box(0.999)), _mm256_set1_ps(black_box(0.001)));
-        for _ in 0..turns {
-            for v in &mut acc {
-                *v = _mm256_fmadd_ps(*v, a, b);
-            }
-        }
-        acc.iter().map(|&v| _mm256_cvtss_f32(v)).sum()
-    }
-    let turns = 200_000;
-    #[cfg(target_arch = "x86_64")]
-    {
-        let wide = is_x86_feature_detected!("avx512f");
-        if wide || (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")) {
-            let flops = turns * if wide { 16 * 32 } else { 12 * 16 };
-            let each = seconds(|| {
-                threads::parallel_for(threads::count(), |_| {
-                    // SAFETY: the features were checked.
-                    black_box(unsafe { if wide { probe512(turns) } else { probe256(turns) } });
-                })
-            });
-            return (flops * threads::count()) as f64 / each / 1e9;
-        }
-    }
-    let _ = turns;
-    f64::NAN
 }
 
 fn noise(len: usize) -> Vec<f32> {
@@ -181,7 +133,7 @@ impl Bench {
 
 fn main() {
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
-    let bench = Bench { peak: peak(), filter };
+    let bench = Bench { peak: machine::peak_gflops(), filter };
     println!(
         "{} threads, peak {:.1} GFLOP/s, {}",
         threads::count(),

@@ -18,6 +18,7 @@ mod indices;
 pub mod isa;
 pub mod layout;
 pub mod loss;
+pub mod machine;
 mod math;
 mod micro;
 pub mod norm;

@@ -9,8 +9,8 @@ use kessen_tensor::{DType, Tensor};
 use super::lower::pool;
 use super::memory::{Buf, BufInfo, Keep, Kind};
 use super::param::ParamLayout;
-use super::plan::{Label, PlannedParam, PlannedStep, Step};
-use crate::{Clock, CompileOptions, Mode, Precision, Result};
+use super::plan::{PlannedParam, PlannedStep, Step};
+use crate::{Clock, CompileOptions, Mode, Precision, Result, StepFacts};
 
 /// How an image-like value `[N, C, H, W]` lies in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -359,7 +359,8 @@ impl<'g> PlanBuilder<'g> {
         for (i, w) in writes.iter().enumerate() {
             assert!(!reads.contains(w) && !writes[..i].contains(w), "step {kernel} has overlapping buffers");
         }
-        let label = Label { path: self.path.clone(), kernel, macs: std::mem::take(&mut self.macs) };
+        let macs = std::mem::take(&mut self.macs);
+        let label = StepFacts { path: self.path.clone(), kernel, macs, bytes: 0 };
         let planned =
             PlannedStep { step, label, reads: reads.to_vec(), writes: writes.to_vec(), checked: Vec::new() };
         if self.in_prologue { self.prologue.push(planned) } else { self.steps.push(planned) }

@@ -1,6 +1,7 @@
 //! Running a plan.
 
 use std::cell::Cell;
+use std::time::{Duration, Instant};
 
 use kessen_graph::{Graph, ParamId};
 use kessen_kernels::{reduce, threads};
@@ -8,7 +9,7 @@ use kessen_tensor::{DType, Tensor};
 
 use super::memory::{Buf, Kind, Memory, Views};
 use super::plan::{Plan, PlannedStep};
-use crate::{Clock, Data, Error, Executable, Outcome, Result};
+use crate::{Clock, Data, Error, Executable, Outcome, Result, StepFacts};
 
 /// A plan with its memory.
 pub(crate) struct CpuExecutable {
@@ -59,10 +60,12 @@ impl CpuExecutable {
         Ok(())
     }
 
-    fn run_steps(&mut self, clock: Clock) -> Result<Outcome> {
+    /// Runs all steps and calls `done` after each.
+    fn run_steps(&mut self, clock: Clock, mut done: impl FnMut(usize)) -> Result<Outcome> {
         self.refresh(clock)?;
         for (i, step) in self.plan.steps.iter().enumerate() {
             self.run_step(step, clock)?;
+            done(i);
             if let Some((at, buf)) = self.plan.guard
                 && at == i
                 && !self.memory.f32(buf).iter().all(|v| v.is_finite())
@@ -119,7 +122,7 @@ impl Executable for CpuExecutable {
 
     fn run(&mut self, clock: Clock) -> Result<Outcome> {
         // Scratch was sized for that many threads.
-        threads::with_count(self.plan.threads.min(threads::count()), || self.run_steps(clock))
+        threads::with_count(self.plan.threads.min(threads::count()), || self.run_steps(clock, |_| {}))
     }
 
     fn output(&self, output: usize) -> Data<'_> {
@@ -164,5 +167,21 @@ impl Executable for CpuExecutable {
 
     fn describe(&self) -> String {
         self.plan.to_string()
+    }
+
+    fn steps(&self) -> Vec<StepFacts> {
+        self.plan.facts(&self.plan.steps)
+    }
+
+    fn run_timed(&mut self, clock: Clock, times: &mut [Duration]) -> Result<Outcome> {
+        threads::with_count(self.plan.threads.min(threads::count()), || {
+            self.refresh(clock)?;
+            let mut last = Instant::now();
+            self.run_steps(clock, |i| {
+                let now = Instant::now();
+                times[i] += now - last;
+                last = now;
+            })
+        })
     }
 }

@@ -7,7 +7,7 @@ use kessen_graph::ParamId;
 use super::memory::{Buf, BufInfo, Views};
 use super::param::ParamLayout;
 use super::place::Placement;
-use crate::{Clock, Result};
+use crate::{Clock, Result, StepFacts};
 
 /// A kernel call with everything decided.
 pub(crate) trait Step: Send {
@@ -21,21 +21,11 @@ impl<F: Fn(&Views<'_>, Clock) -> Result<()> + Send> Step for F {
     }
 }
 
-/// What a reader wants to know of a step.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct Label {
-    /// Path of the node (or the first of several).
-    pub path: String,
-    /// Kernel with algorithm and layout, such as `conv direct nChw16c + bias + relu`.
-    pub kernel: String,
-    /// Multiply-accumulate operations.
-    pub macs: u64,
-}
-
 /// A step with its buffers.
 pub(crate) struct PlannedStep {
     pub step: Box<dyn Step>,
-    pub label: Label,
+    /// What it is called; its bytes follow from its buffers.
+    pub label: StepFacts,
     pub reads: Vec<Buf>,
     pub writes: Vec<Buf>,
     /// The node's result that a check for finite numbers looks at.
@@ -69,6 +59,15 @@ impl Plan {
     pub fn param(&self, id: ParamId) -> &PlannedParam {
         &self.params[id.index()]
     }
+
+    /// What there is to know of steps besides how to run them.
+    pub fn facts(&self, steps: &[PlannedStep]) -> Vec<StepFacts> {
+        let bytes = |s: &PlannedStep| -> usize {
+            s.reads.iter().chain(&s.writes).map(|b| self.infos[b.index()].bytes()).sum()
+        };
+        let facts = |s: &PlannedStep| StepFacts { bytes: bytes(s) as u64, ..s.label.clone() };
+        steps.iter().map(facts).collect()
+    }
 }
 
 impl fmt::Display for Plan {
@@ -78,17 +77,15 @@ impl fmt::Display for Plan {
                 continue;
             }
             writeln!(f, "{title}: {} steps", steps.len())?;
-            let path_width = steps.iter().map(|s| s.label.path.chars().count()).max().unwrap_or(0);
-            let kernel_width = steps.iter().map(|s| s.label.kernel.chars().count()).max().unwrap_or(0);
-            for (i, s) in steps.iter().enumerate() {
-                let bytes: usize =
-                    s.reads.iter().chain(&s.writes).map(|b| self.infos[b.index()].bytes()).sum();
-                let Label { path, kernel, macs } = &s.label;
+            let facts = self.facts(steps);
+            let path_width = facts.iter().map(|s| s.path.chars().count()).max().unwrap_or(0);
+            let kernel_width = facts.iter().map(|s| s.kernel.chars().count()).max().unwrap_or(0);
+            for (i, StepFacts { path, kernel, macs, bytes }) in facts.iter().enumerate() {
                 writeln!(
                     f,
                     "{i:>5}  {path:<path_width$}  {kernel:<kernel_width$}  {:>9.3} M mac  {:>9.1} KiB",
                     *macs as f64 / 1e6,
-                    bytes as f64 / 1024.0,
+                    *bytes as f64 / 1024.0,
                 )?;
             }
         }

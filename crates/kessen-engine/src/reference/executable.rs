@@ -1,11 +1,13 @@
 //! Runs a graph node by node.
 
+use std::time::{Duration, Instant};
+
 use kessen_graph::{Bindings, Graph, NodeId, Origin, ParamId};
 use kessen_tensor::Tensor;
 
 use super::array::Value;
 use super::kernel::{Operands, compute};
-use crate::{Clock, CompileOptions, Data, Error, Executable, Outcome, Result};
+use crate::{Clock, CompileOptions, Data, Error, Executable, Outcome, Result, StepFacts};
 
 /// A graph with every value's numbers.
 #[derive(Debug)]
@@ -51,6 +53,29 @@ impl ReferenceExecutable {
         outcome
     }
 
+    /// Computes all nodes, calling `done` after each, and then takes the updates.
+    fn run_nodes(&mut self, clock: Clock, mut done: impl FnMut(usize)) -> Result<Outcome> {
+        for (i, id) in self.graph.node_ids().enumerate() {
+            self.compute_node(id, clock)?;
+            done(i);
+        }
+        if self.guard.is_some_and(|v| !self.values[v].is_finite()) {
+            return Ok(Outcome::NonFinite);
+        }
+        // All new values are taken before any is written: an update may read a parameter that another one changes.
+        let updates: Vec<(usize, Value)> = self
+            .graph
+            .updates()
+            .iter()
+            .map(|(p, v)| (self.graph.param(*p).value.index(), self.values[v.index()].clone()))
+            .collect();
+        for (param, mut value) in updates {
+            value.round_to_f32();
+            self.values[param] = value;
+        }
+        Ok(Outcome::Done)
+    }
+
     fn mismatch(kind: &'static str, name: &str, expected: &Value, found: String) -> Error {
         let expected = format!("{} of shape {:?}", expected.data().dtype(), expected.shape());
         Error::Mismatch { kind, name: name.to_owned(), expected, found }
@@ -78,24 +103,7 @@ impl Executable for ReferenceExecutable {
     }
 
     fn run(&mut self, clock: Clock) -> Result<Outcome> {
-        for id in self.graph.node_ids() {
-            self.compute_node(id, clock)?;
-        }
-        if self.guard.is_some_and(|v| !self.values[v].is_finite()) {
-            return Ok(Outcome::NonFinite);
-        }
-        // All new values are taken before any is written: an update may read a parameter that another one changes.
-        let updates: Vec<(usize, Value)> = self
-            .graph
-            .updates()
-            .iter()
-            .map(|(p, v)| (self.graph.param(*p).value.index(), self.values[v.index()].clone()))
-            .collect();
-        for (param, mut value) in updates {
-            value.round_to_f32();
-            self.values[param] = value;
-        }
-        Ok(Outcome::Done)
+        self.run_nodes(clock, |_| {})
     }
 
     fn output(&self, output: usize) -> Data<'_> {
@@ -154,5 +162,30 @@ impl Executable for ReferenceExecutable {
             text += &format!("{}: {word} {} -> {}\n", node.path, list(&node.inputs), list(&node.outputs));
         }
         text
+    }
+
+    fn steps(&self) -> Vec<StepFacts> {
+        let bytes = |v: &kessen_graph::ValueId| 8 * self.values[v.index()].data().len() as u64;
+        let shape = |v: &kessen_graph::ValueId| self.values[v.index()].shape();
+        let facts = |node: &kessen_graph::Node| {
+            let (x, y): (Vec<_>, Vec<_>) =
+                (node.inputs.iter().map(shape).collect(), node.outputs.iter().map(shape).collect());
+            StepFacts {
+                path: node.path.clone(),
+                kernel: node.op.operator().word().to_owned(),
+                macs: node.op.operator().macs(&x, &y),
+                bytes: node.inputs.iter().chain(&node.outputs).map(bytes).sum(),
+            }
+        };
+        self.graph.nodes().iter().map(facts).collect()
+    }
+
+    fn run_timed(&mut self, clock: Clock, times: &mut [Duration]) -> Result<Outcome> {
+        let mut last = Instant::now();
+        self.run_nodes(clock, |i| {
+            let now = Instant::now();
+            times[i] += now - last;
+            last = now;
+        })
     }
 }

@@ -3,6 +3,7 @@
 //! A training step is what PyTorch's zero_grad, forward, loss, backward and optimiser step do together, with the batch
 //! handed over anew; an inference call takes its input and leaves its output.
 
+mod profile;
 mod works;
 
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use crate::failure::{unknown, usage};
 use crate::models;
 use crate::term::{Style, Term, bytes};
 
+use self::profile::Profile;
 use self::works::{WORKS, Work};
 
 const EXAMPLES: &str = "\
@@ -26,6 +28,7 @@ Examples:
   kessen bench --work resnet34 --mode infer --batch 1 --threads 1 --json
   kessen bench --model 'resnet18(classes=10,size=96)' --mode train --batch 8
   kessen bench --model runs/digits --mode infer --batch 256 --plan
+  kessen bench --work transformer --profile
 
 Works: mlp-fit, mlp-mnist, elman, lstm, gru, transformer, lenet, alexnet, vgg16, googlenet, resnet34.";
 
@@ -51,6 +54,9 @@ pub struct Args {
     /// Print the plan, too: which kernel, layout and algorithm each step got.
     #[arg(long)]
     plan: bool,
+    /// Print where the time goes: time, GFLOP/s, GB/s and share of the machine's peak of each step and kernel.
+    #[arg(long)]
+    profile: bool,
     /// What computes: `cpu` or `reference`.
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     backend: String,
@@ -86,7 +92,16 @@ pub fn run(term: &Term, args: Args) -> Result<()> {
     if args.plan {
         term.result(call.session.executable().describe().trim_end());
     }
-    let times = measure(Duration::from_secs_f64(args.seconds), || call.run())?;
+    let time = Duration::from_secs_f64(args.seconds);
+    if args.profile {
+        let profile = Profile::measure(&mut call, time)?;
+        match term.json {
+            true => term.result(&profile.json().to_string()),
+            false => profile.print(term),
+        }
+        return Ok(());
+    }
+    let times = measure(time, || call.run())?;
     let rss = peak_rss() >> 20;
     if term.json {
         let value = json!({
@@ -195,6 +210,18 @@ impl Call {
     }
 
     fn run(&mut self) -> Result<()> {
+        self.run_with(|executable, clock| executable.run(clock))
+    }
+
+    /// As [`Call::run`]; adds what each step took to `times`.
+    fn run_timed(&mut self, times: &mut [Duration]) -> Result<()> {
+        self.run_with(|executable, clock| executable.run_timed(clock, times))
+    }
+
+    fn run_with(
+        &mut self,
+        run: impl FnOnce(&mut dyn Executable, Clock) -> kessen_engine::Result<Outcome>,
+    ) -> Result<()> {
         let executable: &mut dyn Executable = self.session.executable();
         for (at, values) in &self.inputs {
             match values {
@@ -207,7 +234,7 @@ impl Call {
             executable.write_input(lr, Data::F32(&[1e-4]))?;
             executable.write_input(step, Data::F32(&[self.step as f32]))?;
         }
-        match executable.run(Clock { seed: 0, step: self.step })? {
+        match run(executable, Clock { seed: 0, step: self.step })? {
             Outcome::Done => Ok(()),
             Outcome::NonFinite => anyhow::bail!("step {}: the loss is not finite", self.step),
         }
