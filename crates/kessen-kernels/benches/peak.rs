@@ -145,6 +145,9 @@ fn main() {
     bench.gemm("tn", Gemm::new(1024, 1024, 1024).trans_a());
     bench.gemm("nn", Gemm::new(1000, 1000, 1000));
     bench.gemm("nn", Gemm::new(512, 2048, 512));
+    for (n, k) in [(768, 256), (256, 256), (1024, 256), (256, 1024)] {
+        bench.gemm("nn", Gemm::new(2048, n, k));
+    }
     bench.gemm("nn", Gemm::new(128, 128, 128));
     bench.gemm("nn", Gemm::new(64, 64, 64));
     bench.gemm("nn", Gemm::new(32, 10, 84));
@@ -156,6 +159,9 @@ fn main() {
     bench.gemm("nn batch", Gemm::new(128, 64, 128).batched(64));
     bench.linear(128, 784, 512);
     bench.linear(64, 1, 32);
+    for (inputs, outputs) in [(256, 768), (256, 256), (256, 1024), (1024, 256)] {
+        bench.linear(2048, inputs, outputs);
+    }
     bench.linear(16, 4096, 4096);
     bench.linear(1, 4096, 4096);
     for (c, size) in [(64, 56), (128, 28), (256, 14), (512, 7), (64, 112), (256, 28), (512, 14)] {

@@ -18,6 +18,14 @@ pub(crate) fn splat(value: f32) -> V {
     _mm512_set1_ps(value)
 }
 
+/// Asks for the line at `p`, which need not be writable, in order to write to it.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
+#[inline]
+pub(crate) fn prefetch_write(p: *mut f32) {
+    // SAFETY: a prefetch never faults.
+    unsafe { _mm_prefetch::<_MM_HINT_ET0>(p.cast_const().cast()) }
+}
+
 /// # Safety
 /// 16 floats at `p` are readable.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]

@@ -68,6 +68,12 @@ macro_rules! micro_kernels {
         $(#[$feature])?
         unsafe fn tile<const MR: usize, const R: usize, const MODE: u8>(sum: &Sum, rows: &Rows, tile: &Tile) {
             let mut acc = [[zero(); R]; MR];
+            // The tile's part of `C` is on its way while the sums are made.
+            for i in 0..MR {
+                for r in 0..R {
+                    prefetch_write(tile.c.wrapping_offset(rows.c[i] + place(r, tile.c_panel)));
+                }
+            }
             let [outer, middle, inner] = sum.loops;
             for o in 0..outer.count {
                 let depth = if o + 1 == outer.count { sum.depth_last } else { sum.depth };

@@ -18,6 +18,11 @@ pub(crate) fn splat(value: f32) -> V {
     vdupq_n_f32(value)
 }
 
+/// Nothing: there is no stable way to ask for a line here.
+#[target_feature(enable = "neon")]
+#[inline]
+pub(crate) fn prefetch_write(_: *mut f32) {}
+
 /// # Safety
 /// 4 floats at `p` are readable.
 #[target_feature(enable = "neon")]

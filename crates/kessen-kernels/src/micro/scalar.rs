@@ -15,6 +15,10 @@ pub(crate) fn splat(value: f32) -> V {
     [value; LANES]
 }
 
+/// Nothing: there is no stable way to ask for a line here.
+#[inline]
+pub(crate) fn prefetch_write(_: *mut f32) {}
+
 /// # Safety
 /// 16 floats at `p` are readable.
 #[inline]
