@@ -34,6 +34,9 @@ pub enum Init {
     XavierNormal(f64),
     /// A (semi-)orthogonal matrix times gain (Saxe et al. 2014), over `[out, in·∏kernel]`.
     Orthogonal(f64),
+    /// Positions over `[…, T, D]` (Vaswani et al. 2017), nothing drawn: with ω_i = base^(−2i/D),
+    /// p\[t, 2i\] = sin(ω_i·t) and p\[t, 2i+1\] = cos(ω_i·t). The paper's base is 10000.
+    Sinusoidal(f64),
 }
 
 /// PyTorch's default for the weight of a linear or convolution layer: `kaiming_uniform_(a=√5)`, that is
@@ -41,7 +44,7 @@ pub enum Init {
 pub const DEFAULT_WEIGHT: Init = Init::KaimingUniform(0.577_350_269_189_625_8);
 
 impl Init {
-    const NAMES: [&'static str; 10] = [
+    const NAMES: [&'static str; 11] = [
         "constant",
         "uniform",
         "normal",
@@ -52,6 +55,7 @@ impl Init {
         "xavier_uniform",
         "xavier_normal",
         "orthogonal",
+        "sinusoidal",
     ];
 
     /// PyTorch's default for the bias of a layer with that fan-in: U(−1/√fan-in, 1/√fan-in).
@@ -71,6 +75,7 @@ impl Init {
             Self::XavierUniform(v) => (7, v),
             Self::XavierNormal(v) => (8, v),
             Self::Orthogonal(v) => (9, v),
+            Self::Sinusoidal(v) => (10, v),
         }
     }
 
@@ -85,7 +90,8 @@ impl Init {
             6 => Self::KaimingNormalFanOut(v),
             7 => Self::XavierUniform(v),
             8 => Self::XavierNormal(v),
-            _ => Self::Orthogonal(v),
+            9 => Self::Orthogonal(v),
+            _ => Self::Sinusoidal(v),
         }
     }
 
@@ -125,6 +131,7 @@ impl Init {
             Self::XavierUniform(gain) => uniform(values, gain * (6.0 / (fan_in + fan_out)).sqrt()),
             Self::XavierNormal(gain) => normal(values, gain * (2.0 / (fan_in + fan_out)).sqrt()),
             Self::Orthogonal(gain) => orthogonal(values, shape.first().copied().unwrap_or(1), gain, &mut rng),
+            Self::Sinusoidal(base) => sinusoidal(values, shape, base),
         }
         Ok(tensor)
     }
@@ -164,6 +171,19 @@ fn orthogonal(values: &mut [f32], rows: usize, gain: f64, rng: &mut Rng) {
     }
 }
 
+/// Fills `values`, matrices `[T, D]` one after the other, as [`Init::Sinusoidal`] says.
+fn sinusoidal(values: &mut [f32], shape: &[usize], base: f64) {
+    let features = shape.last().copied().unwrap_or(1).max(1);
+    let steps = shape.len().checked_sub(2).map_or(1, |i| shape[i]).max(1);
+    for (row, values) in values.chunks_exact_mut(features).enumerate() {
+        let t = (row % steps) as f64;
+        for (k, v) in values.iter_mut().enumerate() {
+            let angle = t * base.powf(-((k / 2 * 2) as f64) / features as f64);
+            *v = if k % 2 == 0 { angle.sin() } else { angle.cos() } as f32;
+        }
+    }
+}
+
 impl fmt::Display for Init {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (index, v) = self.parts();
@@ -175,7 +195,7 @@ impl FromStr for Init {
     type Err = Error;
 
     /// `zeros`, `ones`, or a name with its number: `normal(0.02)`. The number may be left out where the field has
-    /// a usual one: gain 1 (Xavier, orthogonal), gain √2 (Kaiming).
+    /// a usual one: gain 1 (Xavier, orthogonal), gain √2 (Kaiming), base 10000 (sinusoidal).
     fn from_str(text: &str) -> Result<Self> {
         let (name, number) = match text.split_once('(') {
             Some((name, rest)) => (name, rest.strip_suffix(')').and_then(|n| n.parse::<f64>().ok())),
@@ -186,6 +206,7 @@ impl FromStr for Init {
                     (text, Some(std::f64::consts::SQRT_2))
                 }
                 "xavier_uniform" | "xavier_normal" | "orthogonal" => (text, Some(1.0)),
+                "sinusoidal" => (text, Some(10_000.0)),
                 _ => (text, None),
             },
         };
@@ -257,8 +278,35 @@ mod tests {
     }
 
     #[test]
+    fn positions_turn_at_the_rates_of_the_formula() {
+        for (steps, features) in [(6, 4), (3, 5), (1, 1)] {
+            let shape = [2, steps, features];
+            let p = "sinusoidal".parse::<Init>().unwrap().sample(&shape, 0, "p").unwrap().to_f64_vec();
+            for (i, found) in p.iter().enumerate() {
+                let (t, k) = ((i / features % steps) as f64, i % features);
+                let angle = t / 10_000f64.powf((k - k % 2) as f64 / features as f64);
+                let expected = if k % 2 == 0 { angle.sin() } else { angle.cos() };
+                assert!((found - expected).abs() < 1e-7, "{shape:?} {i}: {found} {expected}");
+            }
+        }
+        // Two steps on, each pair has turned by the same angle wherever it was: what attention can make use of.
+        let p = Init::Sinusoidal(100.0).sample(&[9, 2], 0, "p").unwrap().to_f64_vec();
+        for t in 0..7 {
+            let dot = p[2 * t] * p[2 * t + 4] + p[2 * t + 1] * p[2 * t + 5];
+            assert!((dot - 2f64.cos()).abs() < 1e-6, "{t}: {dot}");
+        }
+    }
+
+    #[test]
     fn names_round_trip_and_suggest() {
-        for init in [DEFAULT_WEIGHT, Init::Constant(0.0), Init::Orthogonal(1.0), Init::Uniform(1.0 / 3.0)] {
+        let inits = [
+            DEFAULT_WEIGHT,
+            Init::Constant(0.0),
+            Init::Orthogonal(1.0),
+            Init::Uniform(1.0 / 3.0),
+            Init::Sinusoidal(1e4),
+        ];
+        for init in inits {
             assert_eq!(init.to_string().parse::<Init>().unwrap(), init);
         }
         let error = "kaiming_unifrm".parse::<Init>().unwrap_err().to_string();

@@ -1,16 +1,26 @@
 //! Transformers (Vaswani et al. 2017): an encoder with a class for each token, one for each sequence, and an encoder
 //! with a decoder.
 //!
-//! Parameters are named as in PyTorch: `e` the embedding, `p` the learnt positions, `t.layers.0` … the layers, `o` the
-//! output layer.
+//! Parameters are named as in PyTorch: `e` the embedding, `p` the positions, `t.layers.0` … the layers, `o` the output
+//! layer. Positions are weights, or the paper's sines and cosines, which are kept as a buffer.
 
 use kessen_graph::ops::attention_layer::AttentionMasks;
 use kessen_graph::ops::transformer_layer::{TransformerSpec, transformer as layer};
 use kessen_graph::ops::unary::UnaryKind;
-use kessen_graph::{Graph, GraphBuilder, Init, Wire, shape};
+use kessen_graph::{Graph, GraphBuilder, Init, Wire, choice, shape};
 
 use crate::argument::Argument;
 use crate::{Architecture, Result, Values};
+
+choice! {
+    /// How a token knows its place.
+    Positions, "learnt or sinusoidal" {
+        /// A weight for each place, as in BERT.
+        Learnt = "learnt",
+        /// Sines and cosines of Vaswani et al. 2017.
+        Sinusoidal = "sinusoidal",
+    }
+}
 
 const WIDTH: Argument = Argument { name: "width", default: "256", about: "features of a token" };
 const LAYERS: Argument = Argument { name: "layers", default: "4", about: "number of layers" };
@@ -18,6 +28,11 @@ const HEADS: Argument = Argument { name: "heads", default: "4", about: "heads of
 const FEEDFORWARD: Argument =
     Argument { name: "feedforward", default: "none", about: "hidden units of a layer; 4 x width where none" };
 const TIME: Argument = Argument { name: "time", default: "128", about: "tokens of a sequence" };
+const POSITIONS: Argument = Argument {
+    name: "positions",
+    default: "learnt",
+    about: "how tokens know their places, learnt or sinusoidal",
+};
 const NORM_FIRST: Argument =
     Argument { name: "norm_first", default: "true", about: "whether normalisations come first" };
 const ACTIVATION: Argument =
@@ -37,6 +52,7 @@ const TAGGER: &[Argument] = &[
     FEEDFORWARD,
     TIME,
     Argument { name: "classes", default: "17", about: "number of classes" },
+    POSITIONS,
     NORM_FIRST,
     ACTIVATION,
     CAUSAL,
@@ -52,6 +68,7 @@ const SEQ2SEQ: &[Argument] = &[
     FEEDFORWARD,
     Argument { name: "source_time", default: "128", about: "tokens of a source sequence" },
     TIME,
+    POSITIONS,
     NORM_FIRST,
     ACTIVATION,
     LENGTHS,
@@ -61,13 +78,13 @@ const SEQ2SEQ: &[Argument] = &[
 pub(crate) const ALL: &[Architecture] = &[
     Architecture {
         name: "transformer",
-        about: "Transformer encoder (Vaswani et al. 2017) with learnt positions and a class for each token",
+        about: "Transformer encoder (Vaswani et al. 2017) with a class for each token",
         arguments: TAGGER,
         build: tagger,
     },
     Architecture {
         name: "transformer_seq2seq",
-        about: "Transformer encoder and decoder (Vaswani et al. 2017) with learnt positions",
+        about: "Transformer encoder and decoder (Vaswani et al. 2017)",
         arguments: SEQ2SEQ,
         build: seq2seq,
     },
@@ -111,7 +128,11 @@ fn tokens(g: &GraphBuilder, values: &Values, names: [&str; 3], sizes: [usize; 2]
     let width = values.count("width")?;
     let [input, embedding, positions] = names;
     let ids = g.input_ids(input, shape!["batch", time]);
-    let positions = g.param(positions, &[1, time, width], Init::Normal(0.02));
+    let shape = [1, time, width];
+    let positions = match values.get("positions")? {
+        Positions::Learnt => g.param(positions, &shape, Init::Normal(0.02)),
+        Positions::Sinusoidal => g.buffer(positions, &shape, Init::Sinusoidal(10_000.0)),
+    };
     Ok(ids.embedding(embedding, vocabulary, width).add(&positions))
 }
 

@@ -36,6 +36,7 @@ fn parameter_counts_are_the_published_ones() {
         ("lstm_tagger", 2_560_000 + 2048 * (256 + 512 + 2) + 513 * 17),
         ("gru_tagger", 2_560_000 + 1536 * (256 + 512 + 2) + 513 * 17),
         ("transformer", 2_560_000 + 128 * 256 + 4 * 789_760 + 257 * 17),
+        ("transformer(positions=sinusoidal)", 2_560_000 + 4 * 789_760 + 257 * 17),
     ];
     for (text, count) in cases {
         assert_eq!(from_text(text).unwrap().weight_count(), count, "{text}");
@@ -108,6 +109,33 @@ fn every_architecture_checks_and_its_text_reads_back() {
 }
 
 #[test]
+fn sinusoidal_positions_follow_the_formula_and_stay_as_they_are() {
+    let cases = [
+        ("transformer(width=8, heads=2, time=6, positions=sinusoidal)", &[("p", 6)][..]),
+        (
+            "transformer_seq2seq(width=8, heads=2, source_time=5, time=4, positions=sinusoidal)",
+            &[("source.p", 5), ("target.p", 4)],
+        ),
+    ];
+    for (text, tables) in cases {
+        let net = from_text(text).unwrap();
+        assert!(Graph::from_text(&net.to_text()).unwrap() == net, "{text}");
+        for &(path, time) in tables {
+            let p = net.params().iter().find(|p| p.path == path).unwrap();
+            assert_eq!((p.kind, p.shape.as_slice()), (ParamKind::Buffer, [1, time, 8].as_slice()), "{text}");
+            let values = p.init.sample(&p.shape, 7, path).unwrap().to_f64_vec();
+            for (i, found) in values.iter().enumerate() {
+                let (t, k) = ((i / 8) as f64, i % 8);
+                // Vaswani et al. 2017, section 3.5.
+                let angle = t / 10_000f64.powf((k / 2 * 2) as f64 / 8.0);
+                let expected = if k % 2 == 0 { angle.sin() } else { angle.cos() };
+                assert!((found - expected).abs() < 1e-7, "{text} {path} {t} {k}: {found}");
+            }
+        }
+    }
+}
+
+#[test]
 fn training_steps_read_back() {
     for text in [
         "tagger(cell=gru, lengths=true, layers=2)",
@@ -160,6 +188,7 @@ fn wrong_requests_say_what_would_be_right() {
         ("perceptron(activation=sigmod)", "a function such as"),
         ("googlenet(channels=1, transform_input=true)", "3 channels"),
         ("tagger(cell=ltsm)", "elman, lstm or gru"),
+        ("transformer(positions=sinusoid)", "learnt or sinusoidal"),
         ("lenet(classes=1, classes=2)", "each argument once"),
         ("mobilenet_v2(width_mult=nan)", "from 0.01"),
         ("mlp(inputs=4294967295, hidden=[4294967295])", "too large"),
