@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use kessen_data::Preprocess;
-use kessen_engine::{Backend, Cpu, Reference};
+use kessen_engine::{Backend, Cpu, Precision, Reference};
 use kessen_formats::Model;
 use kessen_graph::{Dim, Graph};
-use kessen_train::{Loss, cross_entropy, mse};
+use kessen_train::{Loss, Predictor, cross_entropy, default_backend, mse, trained_precision};
 
 use crate::failure::{unknown, usage};
 use crate::files;
@@ -28,6 +29,14 @@ impl Found {
         match self {
             Self::Model(model) => &model.graph,
             Self::Wiring(graph) => graph,
+        }
+    }
+
+    /// The precision that a model was trained with.
+    pub fn precision(&self) -> Option<Precision> {
+        match self {
+            Self::Model(model) => trained_precision(model),
+            Self::Wiring(_) => None,
         }
     }
 }
@@ -110,6 +119,20 @@ pub fn preprocess(model: &Model) -> Result<Preprocess> {
         }
         None => Ok(Preprocess::default()),
     }
+}
+
+/// A model that answers in the precision given, or else in that of its training.
+///
+/// # Errors
+/// Parameters that are missing or of another shape.
+pub fn predictor(model: &Model, precision: Option<Precision>) -> Result<Predictor> {
+    let precision = precision.or_else(|| trained_precision(model)).unwrap_or_default();
+    Ok(Predictor::new(default_backend(), &model.graph, &model.params)?.precision(precision))
+}
+
+/// Reads `--precision`; help, completion and suggestions list the words there are.
+pub fn precision() -> impl TypedValueParser<Value = Precision> {
+    PossibleValuesParser::new(Precision::WORDS).map(|word| Precision::from_word(&word).unwrap_or_default())
 }
 
 /// The loss that suits a model's first output: cross-entropy where it may be logits of classes, squares otherwise.

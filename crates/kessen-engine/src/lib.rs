@@ -7,6 +7,7 @@ mod backend;
 mod cpu;
 mod error;
 mod passes;
+mod precision;
 mod reference;
 mod session;
 

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use kessen_engine::Precision;
 use kessen_formats::SafeTensors;
 use kessen_graph::{Graph, ParamKind};
 use kessen_tensor::Tensor;
@@ -23,6 +24,9 @@ const BEST: &str = "best/";
 pub(crate) struct Progress {
     /// What the position in the data depends on.
     pub data: DataKey,
+    /// Which algorithms the steps were computed with.
+    #[serde(default)]
+    pub precision: Precision,
     /// Steps done.
     pub step: u64,
     /// Figures of the epoch that is under way.
@@ -84,21 +88,27 @@ pub(crate) fn save(run: &Path, progress: &Progress, params: Params, best: Option
     Ok(())
 }
 
-/// Reads the checkpoint of `run` for the training step `graph`.
+/// Reads the checkpoint of `run` for the training step `graph`, which begins as `fresh`.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] where it was made with other data or settings, [`Error::Formats`] where it is damaged or
 /// its parameters are others.
-pub(crate) fn load(run: &Path, graph: &Graph, data: &DataKey) -> Result<Checkpoint> {
+pub(crate) fn load(run: &Path, graph: &Graph, fresh: &Progress) -> Result<Checkpoint> {
     let path = path(run);
     let file = SafeTensors::read(&path)?;
     let refuse = |reason: String| Error::Checkpoint { path: path.clone(), reason };
     let json = file.metadata.get(KEY).ok_or_else(|| refuse("it holds no progress".to_owned()))?;
     let progress: Progress = serde_json::from_str(json).map_err(|e| refuse(e.to_string()))?;
-    if progress.data != *data {
+    if progress.data != fresh.data {
         return Err(refuse(format!(
-            "it was made with {:?}, this run has {data:?}; use the same data, batch size and seed",
-            progress.data
+            "it was made with {:?}, this run has {:?}; use the same data, batch size and seed",
+            progress.data, fresh.data
+        )));
+    }
+    if progress.precision != fresh.precision {
+        return Err(refuse(format!(
+            "it was made with precision = {}, this run has {}; use the same",
+            progress.precision, fresh.precision
         )));
     }
     let (best, params): (Params, Params) = file.tensors.into_iter().partition(|(n, _)| n.starts_with(BEST));

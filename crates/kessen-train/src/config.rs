@@ -1,6 +1,7 @@
 //! Everything that a run can be told, as data.
 
 use kessen_data::Augment;
+use kessen_engine::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Evaluation, Result, Schedule, StepSpec, Warmup};
@@ -77,6 +78,9 @@ pub struct Config {
     /// Keys first values, order, augmentation and dropout.
     #[serde(default)]
     pub seed: u64,
+    /// Which algorithms training, validation and test may use.
+    #[serde(default)]
+    pub precision: Precision,
     /// Random changes of the inputs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub augment: Vec<Augment>,
@@ -123,6 +127,7 @@ impl Config {
             epochs: default_epochs(),
             batch: default_batch(),
             seed: 0,
+            precision: Precision::default(),
             augment: Vec::new(),
             monitor: Monitor::default(),
             early_stopping: None,

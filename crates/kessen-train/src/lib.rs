@@ -34,5 +34,5 @@ pub use optimizer::{Optimizer, adam, adamw, rmsprop, sgd};
 pub use predictor::Predictor;
 pub use schedule::{Moment, PlateauState, Schedule, Warmup};
 pub use step::{Clip, GRAD_NORM, GUARD, LOSS, PREDICTION, StepSpec, TrainStep, Watch};
-pub use trained::Trained;
+pub use trained::{Trained, trained_precision};
 pub use trainer::{Trainer, default_backend};

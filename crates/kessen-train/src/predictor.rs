@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kessen_data::{Dataset, Loader};
-use kessen_engine::{Backend, Clock, CompileOptions, Session};
+use kessen_engine::{Backend, Clock, CompileOptions, Precision, Session};
 use kessen_graph::{Bindings, Graph};
 use kessen_tensor::{DType, Tensor};
 
@@ -20,6 +20,7 @@ pub struct Predictor {
     backend: Arc<dyn Backend>,
     graph: Graph,
     params: Vec<(String, Tensor)>,
+    options: CompileOptions,
     plans: Mutex<Plans>,
     measuring: Mutex<Option<Measuring>>,
 }
@@ -54,7 +55,14 @@ impl Predictor {
         use kessen_graph::ParamKind::{Buffer, Weight};
         let params = kessen_formats::match_params(model, &[Weight, Buffer], params)?;
         let (plans, measuring) = (Mutex::default(), Mutex::default());
-        Ok(Self { backend, graph: model.for_inference()?, params, plans, measuring })
+        let (graph, options) = (model.for_inference()?, CompileOptions::inference());
+        Ok(Self { backend, graph, params, options, plans, measuring })
+    }
+
+    /// The same with another choice of algorithms.
+    pub fn precision(self, precision: Precision) -> Self {
+        let (plans, measuring) = (Mutex::default(), Mutex::default());
+        Self { options: self.options.precision(precision), plans, measuring, ..self }
     }
 
     /// The wiring for inference.
@@ -82,6 +90,13 @@ impl Predictor {
         Ok(())
     }
 
+    /// A plan with the parameters.
+    fn session(&self, graph: &Graph, bindings: &Bindings) -> Result<Session> {
+        let mut session = Session::new(&*self.backend, graph, bindings, &self.options)?;
+        write_params(&mut session, &self.params)?;
+        Ok(session)
+    }
+
     /// The outputs by name for inputs by name, as f32.
     ///
     /// # Errors
@@ -100,7 +115,8 @@ impl Predictor {
             }
         }
         let mut plans = lock(&self.plans);
-        let session = plan(&*self.backend, &self.graph, &self.params, &mut plans, &bindings)?;
+        let make = || self.session(&self.graph, &bindings);
+        let session = plan(&mut plans, &bindings, make)?;
         Ok(session.run(inputs, Clock::default())?)
     }
 
@@ -126,7 +142,8 @@ impl Predictor {
         for step in 0..loader.steps_per_epoch() {
             loader.fill(0, step, &mut samples)?;
             let feed = Feed::new(graph, set.fields(), samples.len())?;
-            let session = plan(&*self.backend, graph, &self.params, plans, &feed.bindings)?;
+            let make = || self.session(graph, &feed.bindings);
+            let session = plan(plans, &feed.bindings, make)?;
             let executable = session.executable();
             feed.write(executable, &samples)?;
             executable.run(Clock::default())?;
@@ -152,19 +169,16 @@ pub(crate) fn target_dtype(set: &Dataset) -> Result<DType> {
     })
 }
 
-/// The plan for `bindings`, made with the parameters where there is none yet.
+/// The plan for `bindings`, made where there is none yet.
 fn plan<'p>(
-    backend: &dyn Backend,
-    graph: &Graph,
-    params: &[(String, Tensor)],
     plans: &'p mut Plans,
     bindings: &Bindings,
+    make: impl FnOnce() -> Result<Session>,
 ) -> Result<&'p mut Session> {
     let at = match plans.iter().position(|(b, _)| b == bindings) {
         Some(at) => at,
         None => {
-            let mut session = Session::new(backend, graph, bindings, &CompileOptions::inference())?;
-            write_params(&mut session, params)?;
+            let session = make()?;
             if plans.len() == PLANS {
                 plans.remove(0);
             }

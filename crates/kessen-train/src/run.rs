@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use kessen_data::{Loader, Prefetch, Splits};
-use kessen_engine::{Clock, CompileOptions, Outcome, Session};
+use kessen_engine::{Clock, CompileOptions, Outcome, Precision, Session};
 use kessen_graph::{ParamId, ParamKind};
 use kessen_tensor::DType;
 
@@ -65,7 +65,7 @@ impl<'a> Run<'a> {
             observer.on_warning(&format!("the loss does not depend on `{path}`; it keeps its first values"));
         }
         let feed = Feed::new(&step.graph, splits.train.fields(), config.batch)?;
-        let options = CompileOptions::training(GUARD);
+        let options = CompileOptions::training(GUARD).precision(config.precision);
         let mut session = Session::new(&*trainer.backend, &step.graph, &feed.bindings, &options)?;
         let data = DataKey { seed: config.seed, batch: config.batch, samples };
         let metrics = {
@@ -78,7 +78,7 @@ impl<'a> Run<'a> {
             sources: sources(&step, &trainer.model),
             steps_per_epoch: (samples / config.batch) as u64,
             log_every: 1,
-            progress: fresh(data, &metrics),
+            progress: fresh(data, config.precision, &metrics),
             best: None,
             log: None,
             begun: Instant::now(),
@@ -112,7 +112,7 @@ impl<'a> Run<'a> {
             let Some(folder) = &self.trainer.folder else {
                 return Err(Error::option("resume", "true", "a run folder to resume from"));
             };
-            let found = checkpoint::load(folder, &self.step.graph, &self.progress.data)?;
+            let found = checkpoint::load(folder, &self.step.graph, &self.progress)?;
             write_params(&mut self.session, &found.params)?;
             self.seconds_before = found.progress.seconds;
             self.metrics.sums = found.progress.sums.clone();
@@ -166,7 +166,8 @@ impl<'a> Run<'a> {
         };
         observer.on_start(&start, &|| self.model_params())?;
         let mut predictor =
-            Predictor::new(self.trainer.backend.clone(), &self.trainer.model, &self.model_params()?)?;
+            Predictor::new(self.trainer.backend.clone(), &self.trainer.model, &self.model_params()?)?
+                .precision(self.config.precision);
         let interrupted = self.train(splits, observer, &mut predictor)?;
         self.save()?;
         if let (Some(best), true) = (&self.best, self.config.keep_best) {
@@ -377,9 +378,10 @@ fn sources(step: &TrainStep, model: &kessen_graph::Graph) -> Vec<(String, ParamI
         .collect()
 }
 
-fn fresh(data: DataKey, metrics: &Metrics) -> Progress {
+fn fresh(data: DataKey, precision: Precision, metrics: &Metrics) -> Progress {
     Progress {
         data,
+        precision,
         step: 0,
         sums: metrics.sums.clone(),
         plateau: PlateauState::default(),

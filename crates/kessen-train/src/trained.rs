@@ -3,11 +3,20 @@
 use std::path::Path;
 
 use kessen_data::{Dataset, Preprocess};
+use kessen_engine::Precision;
 use kessen_formats::Model;
 use kessen_graph::Graph;
 use kessen_tensor::Tensor;
 
 use crate::{Config, Evaluation, History, Predictor, Result};
+
+/// The note of a model file that says which precision it was trained with.
+const PRECISION_NOTE: &str = "precision";
+
+/// The precision that a model was trained with, where its file says so.
+pub fn trained_precision(model: &Model) -> Option<Precision> {
+    model.provenance.get(PRECISION_NOTE).and_then(|word| Precision::from_word(word))
+}
 
 /// A trained model with its history.
 #[derive(Debug)]
@@ -45,7 +54,8 @@ impl Trained {
         self.predictor.predict(inputs)
     }
 
-    /// The model as a file holds it: wiring, parameters, preprocessing, labels, and the loss it was trained for.
+    /// The model as a file holds it: wiring, parameters, preprocessing, labels, and the loss and precision it was
+    /// trained with.
     ///
     /// # Errors
     /// None for a model that was trained.
@@ -56,6 +66,7 @@ impl Trained {
         if let Ok(loss) = serde_json::to_string(&self.config.step.loss) {
             model.provenance.insert("loss".to_owned(), loss);
         }
+        model.provenance.insert(PRECISION_NOTE.to_owned(), self.config.precision.to_string());
         model
             .provenance
             .insert("made by".to_owned(), concat!("kessen ", env!("CARGO_PKG_VERSION")).to_owned());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use kessen_data::{Augment, Splits};
-use kessen_engine::Backend;
+use kessen_engine::{Backend, Precision};
 use kessen_graph::Graph;
 use kessen_tensor::Tensor;
 
@@ -117,6 +117,12 @@ impl Trainer {
     /// Keys everything random.
     pub fn seed(mut self, seed: u64) -> Self {
         self.config.seed = seed;
+        self
+    }
+
+    /// Which algorithms training, validation and test may use, as `precision` of a recipe's `[run]`.
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.config.precision = precision;
         self
     }
 

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kessen_data::{Dataset, Splits};
+use kessen_engine::Precision;
+use kessen_graph::ops::conv::conv;
 use kessen_graph::{Graph, shape};
 use kessen_tensor::{Rng, Tensor};
 use kessen_train::{
-    Config, EpochRecord, Error, Group, Observer, ReadParams, Result, Schedule, StepEvent, Trained, Trainer,
-    adam, adamw, cross_entropy, mse, sgd,
+    Config, EpochRecord, Error, Group, Observer, Predictor, ReadParams, Result, Schedule, StepEvent, Trained,
+    Trainer, adam, adamw, cross_entropy, default_backend, mse, sgd, trained_precision,
 };
 
 /// Points in the plane, in three classes by angle.
@@ -85,8 +87,9 @@ fn a_net_learns_and_the_history_tells_of_it() {
 
 #[test]
 fn an_interrupted_and_resumed_run_equals_an_uninterrupted_one() {
-    let options: [(&str, fn(Trainer) -> Trainer); 4] = [
+    let options: [(&str, fn(Trainer) -> Trainer); 5] = [
         ("adam", |t| t),
+        ("exact", |t| t.precision(Precision::Exact)),
         ("momentum, clipping", |t| t.optimizer(sgd(0.1).momentum(0.9).nesterov()).clip_norm(0.5)),
         ("accumulation", |t| t.accumulate(3)),
         ("average, plateau", |t| {
@@ -138,6 +141,61 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
     first.fit_observed(&splits(), &mut Kill).unwrap_err();
     let run = trainer().folder(folder.path()).resume().fit(&splits()).unwrap();
     assert!(outcome(&run) == whole);
+}
+
+/// Noise for images, with a convolution that Winograd's algorithm is worth it for.
+fn images() -> (Graph, Splits) {
+    let net = Graph::build("images", |g| {
+        let h = g.input("image", shape!["batch", 64, 28, 28]).conv("a", conv(64, 3).padding(1));
+        h.relu().max_pool(28).flatten().linear("b", 2)
+    });
+    let mut rng = Rng::new(4, 0);
+    let image = (0..4 * 64 * 28 * 28).map(|_| rng.normal() as f32).collect();
+    let fields = [
+        ("image", Tensor::from_vec(&[4, 64, 28, 28], image).unwrap()),
+        ("target", Tensor::from_vec(&[4], vec![0i64, 1, 1, 0]).unwrap()),
+    ];
+    let set = Dataset::from_tensors(fields).unwrap();
+    (net.unwrap(), Splits::new("images", set.clone(), set).unwrap())
+}
+
+#[test]
+fn the_precision_decides_how_is_computed_and_stays_with_the_model() {
+    let (net, splits) = images();
+    let (_, image) = &splits.train.sample(0).unwrap()[0];
+    let image = image.clone().reshaped(&[1, 64, 28, 28]).unwrap();
+    let run = |precision: Precision| {
+        let trainer = Trainer::new(&net).precision(precision).batch(4).epochs(2).seed(1);
+        trainer.fit(&splits).unwrap()
+    };
+    let [exact, fast] = [Precision::Exact, Precision::Fast].map(run);
+    let loss = |run: &Trained| run.history.steps.last().unwrap().loss;
+    assert_ne!(loss(&exact), loss(&fast), "both were computed by the same algorithm");
+    assert!((loss(&exact) / loss(&fast) - 1.0).abs() < 1e-2, "{} {}", loss(&exact), loss(&fast));
+
+    let answer = |run: &Predictor| run.predict(&[("image", &image)]).unwrap()[0].1.to_f64_vec();
+    for (precision, run) in [(Precision::Exact, &exact), (Precision::Fast, &fast)] {
+        let model = run.to_model().unwrap();
+        assert_eq!(trained_precision(&model), Some(precision));
+        let again = || Predictor::new(default_backend(), &model.graph, &model.params).unwrap();
+        let answers = Precision::ALL.map(|p| (p, answer(&again().precision(p))));
+        for (p, values) in &answers {
+            assert_eq!(*values == answer(&run.predictor), *p == precision, "{precision} then {p}");
+        }
+    }
+    let mut old = exact.to_model().unwrap();
+    old.provenance.clear();
+    assert_eq!(trained_precision(&old), None);
+}
+
+#[test]
+fn a_run_goes_on_in_its_own_precision_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let exact = || trainer().precision(Precision::Exact).folder(folder.path());
+    let whole = outcome(&exact().fit(&splits()).unwrap());
+    let error = trainer().folder(folder.path()).resume().fit(&splits()).unwrap_err().to_string();
+    assert!(error.contains("precision = exact, this run has fast"), "{error}");
+    assert!(outcome(&exact().resume().fit(&splits()).unwrap()) == whole);
 }
 
 #[test]

@@ -54,7 +54,7 @@ pub mod prelude {
         Augment, Dataset, Field, FunctionOptions, Loader, Slot, Source, Splits, Table, TableOptions, data,
         function, image_folder,
     };
-    pub use kessen_engine::{Backend, Clock, CompileOptions, Cpu, Reference, Session};
+    pub use kessen_engine::{Backend, Clock, CompileOptions, Cpu, Precision, Reference, Session};
     pub use kessen_graph::ops::conv::conv;
     pub use kessen_graph::{
         Bindings, CustomOperator, CustomTensor, Graph, GraphBuilder, Init, Type, Wire, dim, shape,

@@ -5,7 +5,7 @@ use std::path::Path;
 use kessen_data::{Preprocess, Table};
 use kessen_formats::Model;
 use kessen_tensor::Tensor;
-use kessen_train::{Loss, Predictor, default_backend};
+use kessen_train::{Loss, Predictor, default_backend, trained_precision};
 
 use crate::{Error, Result};
 
@@ -29,7 +29,7 @@ impl SavedModel {
         Self::new(Model::read(path.as_ref())?)
     }
 
-    /// A model that was read already.
+    /// A model that was read already; it answers in the precision that it was trained with, where the file says so.
     ///
     /// # Errors
     /// [`Error::Notes`] where its preprocessing is of another form.
@@ -39,7 +39,8 @@ impl SavedModel {
             Some(value) => serde_json::from_value(value.clone())
                 .map_err(|e| Error::Notes { what: "preprocessing", problem: e.to_string() })?,
         };
-        let predictor = Predictor::new(default_backend(), &model.graph, &model.params)?;
+        let precision = trained_precision(&model).unwrap_or_default();
+        let predictor = Predictor::new(default_backend(), &model.graph, &model.params)?.precision(precision);
         Ok(Self { model, preprocess, predictor })
     }
 

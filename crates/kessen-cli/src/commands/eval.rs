@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use kessen_data::{Dataset, FolderOptions, Input, Preprocess, Splits, Table, data, image_folder};
+use kessen_engine::Precision;
 use kessen_formats::Model;
-use kessen_train::{Evaluation, Loss, Predictor, cross_entropy, mse};
+use kessen_train::{Evaluation, Loss, cross_entropy, mse};
 
 use crate::failure::usage;
 use crate::models;
@@ -38,6 +39,9 @@ pub struct Args {
     /// Samples per run of the model.
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
+    /// Which algorithms the plan may use [default: those of the training].
+    #[arg(long, value_name = "PRECISION", value_parser = models::precision())]
+    precision: Option<Precision>,
 }
 
 /// Measures.
@@ -46,7 +50,7 @@ pub fn run(term: &Term, args: Args) -> Result<()> {
     let preprocess = models::preprocess(&model)?;
     let set = open(&args, &model, &preprocess)?;
     let loss = loss_of(&model, &set);
-    let predictor = Predictor::new(kessen_train::default_backend(), &model.graph, &model.params)?;
+    let predictor = models::predictor(&model, args.precision)?;
     let evaluation = predictor.evaluate(&loss, &set, args.batch as usize)?;
     match term.json {
         true => term.result(&serde_json::to_string(&evaluation)?),

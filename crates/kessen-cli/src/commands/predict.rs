@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use kessen_data::{Input, Preprocess, Table};
+use kessen_engine::Precision;
 use kessen_formats::Model;
 use kessen_train::Predictor;
 use serde_json::{Value, json};
@@ -35,6 +36,9 @@ pub struct Args {
     /// The likeliest classes to print.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
+    /// Which algorithms the plan may use [default: those of the training].
+    #[arg(long, value_name = "PRECISION", value_parser = models::precision())]
+    precision: Option<Precision>,
 }
 
 /// One answer.
@@ -47,7 +51,7 @@ struct Answer {
 pub fn run(term: &Term, args: Args) -> Result<()> {
     let model = models::model(&args.model)?;
     let preprocess = models::preprocess(&model)?;
-    let mut predictor = Predictor::new(kessen_train::default_backend(), &model.graph, &model.params)?;
+    let mut predictor = models::predictor(&model, args.precision)?;
     let input = model.graph.inputs().first().context("the model has no input")?;
     let input = model.graph.value(*input).name.clone();
     let mut answers = Vec::new();

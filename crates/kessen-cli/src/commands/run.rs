@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use kessen_engine::Precision;
 use kessen_formats::{SafeTensors, npy};
 use kessen_graph::{Graph, ParamKind};
 use kessen_tensor::{DType, Tensor};
@@ -41,6 +42,9 @@ pub struct Args {
     /// What computes: `cpu`, or `reference` (naive loops in double precision).
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     backend: String,
+    /// Which algorithms the plan may use [default: those of a model's training, otherwise the fastest].
+    #[arg(long, value_name = "PRECISION", value_parser = models::precision())]
+    precision: Option<Precision>,
     /// Draws the parameters where no file gives them.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -50,9 +54,10 @@ pub struct Args {
 pub fn run(term: &Term, args: Args) -> Result<()> {
     let found = models::find(&args.model)?;
     let graph = found.graph().clone();
+    let precision = args.precision.or_else(|| found.precision()).unwrap_or_default();
     let params = params(term, &args, found)?;
     let inputs = args.input.iter().map(|text| read_input(&graph, text)).collect::<Result<Vec<_>>>()?;
-    let predictor = Predictor::new(models::backend(&args.backend)?, &graph, &params)?;
+    let predictor = Predictor::new(models::backend(&args.backend)?, &graph, &params)?.precision(precision);
     let given: Vec<(&str, &Tensor)> = inputs.iter().map(|(n, t)| (n.as_str(), t)).collect();
     let outputs = predictor.predict(&given)?;
     files::create_folder(&args.output)?;

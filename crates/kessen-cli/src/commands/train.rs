@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use kessen_data::{Input, Splits};
-use kessen_formats::Model;
+use kessen_engine::Precision;
 use kessen_train::{Trained, Trainer};
 use serde_json::json;
 
 use crate::failure::usage;
 use crate::files;
+use crate::models;
 use crate::progress::{Blind, Progress, Watch, figures, heading};
 use crate::recipe::Recipe;
 use crate::report;
@@ -50,6 +51,9 @@ pub struct Args {
     /// The seed of first values, order, augmentation and dropout; short for `--set run.seed=N`.
     #[arg(long, value_name = "N", conflicts_with = "resume")]
     seed: Option<u32>,
+    /// Which algorithms the plans may use; short for `--set run.precision=…` [default: the recipe's].
+    #[arg(long, value_name = "PRECISION", value_parser = models::precision(), conflicts_with = "resume")]
+    precision: Option<Precision>,
     /// What computes: `cpu`, or `reference` (naive loops in double precision, slow).
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     backend: String,
@@ -57,7 +61,7 @@ pub struct Args {
 
 /// Trains.
 pub fn run(term: &Term, args: Args) -> Result<()> {
-    let backend = crate::models::backend(&args.backend)?;
+    let backend = models::backend(&args.backend)?;
     let (recipe, resumed) = recipe_of(&args)?;
     let splits = recipe.open_data()?;
     splits.notes.iter().for_each(|note| term.note(note));
@@ -101,6 +105,7 @@ pub fn run(term: &Term, args: Args) -> Result<()> {
 fn recipe_of(args: &Args) -> Result<(Recipe, Option<RunFolder>)> {
     let mut sets = args.set.clone();
     sets.extend(args.seed.map(|seed| format!("run.seed={seed}")));
+    sets.extend(args.precision.map(|precision| format!("run.precision={precision}")));
     match (&args.resume, &args.recipe) {
         (Some(path), _) => {
             let folder = RunFolder::open(path)?;
@@ -137,13 +142,9 @@ fn explain(recipe: &Recipe, folder: &RunFolder, error: kessen_train::Error) -> a
 
 /// Writes the model file with everything that an answer needs.
 fn save_model(recipe: &Recipe, splits: &Splits, folder: &RunFolder, trained: &Trained) -> Result<()> {
-    let mut model = Model::new(trained.model.clone(), trained.params().to_vec())?;
-    model.preprocess = Some(serde_json::to_value(&trained.preprocess)?);
-    model.labels = trained.preprocess.labels().unwrap_or_default().to_vec();
+    let mut model = trained.to_model()?;
     let mut note = |key: &str, value: String| model.provenance.insert(key.to_owned(), value);
-    note("made by", concat!("kessen ", env!("CARGO_PKG_VERSION")).to_owned());
     note("data", splits.name.clone());
-    note("loss", serde_json::to_string(&recipe.config.step.loss)?);
     note("recipe", recipe.to_toml()?);
     if let Some(test) = &trained.test {
         note("test", figures(test));

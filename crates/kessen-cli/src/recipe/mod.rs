@@ -12,6 +12,7 @@ mod shipped;
 use std::path::Path;
 
 use kessen_data::{Augment, Splits};
+use kessen_engine::Precision;
 use kessen_train::{
     CheckpointEvery, Clip, Config, EarlyStopping, Group, Loss, Monitor, Optimizer, Schedule, StepSpec,
     Warmup, Watch,
@@ -51,6 +52,7 @@ struct RunSection {
     epochs: usize,
     batch: usize,
     seed: u64,
+    precision: Precision,
     accumulate: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     ema: Option<f64>,
@@ -78,6 +80,7 @@ impl RunSection {
             epochs: config.epochs,
             batch: config.batch,
             seed: config.seed,
+            precision: config.precision,
             accumulate: config.step.accumulate,
             ema: config.step.ema,
             decay_all: config.step.decay_all,
@@ -283,6 +286,7 @@ fn assemble(
         epochs: run.epochs,
         batch: run.batch,
         seed: run.seed,
+        precision: run.precision,
         augment,
         monitor: run.monitor,
         early_stopping: run.early_stopping,
