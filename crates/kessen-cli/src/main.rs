@@ -11,6 +11,7 @@ mod progress;
 mod recipe;
 mod report;
 mod run_folder;
+mod sizes;
 mod term;
 
 use std::process::ExitCode;

@@ -14,6 +14,7 @@ use kessen_train::{Loss, Predictor, cross_entropy, default_backend, mse, trained
 use crate::failure::{unknown, usage};
 use crate::files;
 use crate::recipe::{Recipe, SHIPPED};
+use crate::sizes::Sizes;
 
 /// What a name stands for.
 pub enum Found {
@@ -46,14 +47,14 @@ impl Found {
 /// # Errors
 /// A file that is none of these, with what is wrong in it; a name that does not exist, with the nearest.
 pub fn find(name: &str) -> Result<Found> {
-    find_sized(name, None)
+    find_sized(name, &mut Sizes::default())
 }
 
-/// As [`find`], with `[channels, height, width]` for an architecture of the zoo.
+/// As [`find`]; an architecture of the zoo is built for the sizes that it can be told.
 ///
 /// # Errors
 /// As [`find`].
-pub fn find_sized(name: &str, size: Option<&[usize]>) -> Result<Found> {
+pub fn find_sized(name: &str, sizes: &mut Sizes) -> Result<Found> {
     let path = Path::new(name);
     if path.is_dir() || name.ends_with(".safetensors") {
         return Ok(Found::Model(Box::new(model(path)?)));
@@ -72,13 +73,7 @@ pub fn find_sized(name: &str, size: Option<&[usize]>) -> Result<Found> {
     if SHIPPED.iter().any(|s| s.name == name) {
         return recipe(name);
     }
-    let sized = match (size, kessen_zoo::find(name)) {
-        (Some(&[c, h, w]), Ok(found)) if found.arguments.iter().any(|a| a.name == "size") => {
-            vec![("channels".to_owned(), c.to_string()), ("size".to_owned(), format!("{h}x{w}"))]
-        }
-        _ => Vec::new(),
-    };
-    Ok(Found::Wiring(Box::new(zoo(name, &sized)?)))
+    Ok(Found::Wiring(Box::new(zoo_sized(name, sizes)?)))
 }
 
 fn recipe(name: &str) -> Result<Found> {
@@ -143,22 +138,39 @@ pub fn usual_loss(graph: &Graph) -> Option<Loss> {
     Some(if classes { cross_entropy() } else { mse() })
 }
 
-/// An architecture of the zoo with its arguments: `resnet18(classes=10)`.
+/// An architecture of the zoo with its arguments, such as `resnet18(classes=10)`, built for these sizes.
+///
+/// # Errors
+/// As [`zoo`].
+pub fn zoo_sized(name: &str, sizes: &mut Sizes) -> Result<Graph> {
+    let arguments = kessen_zoo::find(stem(name)).map(|a| sizes.arguments(a)).unwrap_or_default();
+    zoo(name, &arguments)
+}
+
+/// The name without its arguments.
+fn stem(name: &str) -> &str {
+    name.split('(').next().unwrap_or(name).trim()
+}
+
+/// An architecture of the zoo with its arguments: those in the name, as in `resnet18(classes=10)`, and `arguments` for
+/// the others.
 ///
 /// # Errors
 /// A usage error: an unknown name, with the nearest; an argument that does not exist or fit.
 pub fn zoo(name: &str, arguments: &[(String, String)]) -> Result<Graph> {
-    let stem = name.split('(').next().unwrap_or(name).trim();
+    let stem = stem(name);
     if kessen_zoo::find(stem).is_err() {
         let recipes = SHIPPED.iter().map(|s| s.name);
         let known: Vec<&str> = kessen_zoo::list().map(|a| a.name).chain(recipes).collect();
         let next = "a model may also be a run folder, a .safetensors file, a recipe or a file with a wiring";
         return Err(unknown("model", stem, &known, next));
     }
-    let built = match name.contains('(') {
-        true => kessen_zoo::from_text(name),
-        false => kessen_zoo::build(name, &arguments.iter().cloned().collect()),
-    };
+    let built = kessen_zoo::parse(name).and_then(|(stem, mut given)| {
+        for (key, value) in arguments {
+            given.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+        kessen_zoo::build(stem, &given)
+    });
     built.map_err(|e| usage(e.to_string()))
 }
 

@@ -90,8 +90,17 @@ pub fn build(name: &str, arguments: &Arguments) -> Result<Graph> {
 /// Builds what a text such as `vgg16(classes=10, size=64)` or `lenet` names.
 ///
 /// # Errors
-/// As [`build`], and [`Error::Syntax`].
+/// As [`build`] and [`parse`].
 pub fn from_text(text: &str) -> Result<Graph> {
+    let (name, arguments) = parse(text)?;
+    build(name, &arguments)
+}
+
+/// Name and arguments of a text such as `vgg16(classes=10, size=64)` or `lenet`.
+///
+/// # Errors
+/// [`Error::Syntax`].
+pub fn parse(text: &str) -> Result<(&str, Arguments)> {
     let text = text.trim();
     let (name, inner) = match text.split_once('(') {
         None => (text, ""),
@@ -105,5 +114,5 @@ pub fn from_text(text: &str) -> Result<Graph> {
             }
         },
     };
-    build(name, &arguments(inner)?)
+    Ok((name, arguments(inner)?))
 }

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use kessen_engine::{Backend, CompileOptions, Cpu};
+use kessen_engine::{Backend, CompileOptions, Cpu, Precision};
 use kessen_graph::{Bindings, Graph};
 use kessen_train::{GUARD, StepSpec, TrainStep};
 use serde_json::json;
 
-use crate::failure::usage;
 use crate::models;
+use crate::sizes::SizeFlags;
 use crate::term::{Style, Term, bytes};
 
 const EXAMPLES: &str = "\
@@ -34,24 +34,26 @@ pub struct Args {
     /// Print the wiring as text, as recipes and model files hold it.
     #[arg(long)]
     text: bool,
-    /// The size of one input sample, such as 3x224x224.
-    #[arg(long, value_name = "CxHxW")]
-    input: Option<String>,
-    /// Samples per batch.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    batch: u32,
-    /// The number of another named dimension; may be given several times.
-    #[arg(long, value_name = "NAME=N")]
-    dim: Vec<String>,
+    /// Its sizes.
+    #[command(flatten)]
+    sizes: SizeFlags,
+    /// Samples per batch [default: 1].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    batch: Option<u32>,
+    /// Which algorithms the plans whose memory is shown may use [default: those of a model's training, or `fast`].
+    #[arg(long, value_name = "PRECISION", value_parser = models::precision())]
+    precision: Option<Precision>,
 }
 
 /// Inspects.
 pub fn run(term: &Term, args: Args) -> Result<()> {
-    let size = args.input.as_deref().map(size).transpose()?;
-    let graph = models::find_sized(&args.model, size.as_deref())?.graph().clone();
-    let bindings = bindings(&args, &graph, size.as_deref())?;
+    let mut sizes = args.sizes.read()?;
+    let found = models::find_sized(&args.model, &mut sizes)?;
+    let graph = found.graph();
+    let bindings = sizes.bindings(graph, args.batch.map(|n| n as usize), None)?;
+    let precision = args.precision.or_else(|| found.precision()).unwrap_or_default();
     if let Some(path) = &args.draw {
-        kessen_view::draw(&graph).save(path)?;
+        kessen_view::draw(graph).save(path)?;
         term.note(&format!("drawn into {}", path.display()));
     }
     if args.text {
@@ -59,7 +61,10 @@ pub fn run(term: &Term, args: Args) -> Result<()> {
         return Ok(());
     }
     let summary = graph.summary(bindings.clone())?;
-    let plans = [("inference", inference(&graph, &bindings)), ("training", training(&graph, &bindings))];
+    let plans = [
+        ("inference", inference(graph, &bindings, precision)),
+        ("training", training(graph, &bindings, precision)),
+    ];
     if term.json {
         let mut value = serde_json::to_value(&summary)?;
         let memory = |plan: &Result<usize>| plan.as_ref().ok().copied();
@@ -85,60 +90,15 @@ pub fn run(term: &Term, args: Args) -> Result<()> {
     Ok(())
 }
 
-/// `3x224x224` as numbers.
-fn size(text: &str) -> Result<Vec<usize>> {
-    let parts = text.split(['x', '×', ',']).map(|p| p.trim().parse::<usize>().ok().filter(|&n| n > 0));
-    let wrong = || usage(format!("--input {text}: expected sizes above 0 of one sample, such as 3x224x224"));
-    parts.collect::<Option<Vec<_>>>().ok_or_else(wrong)
-}
-
-/// A number for every named dimension.
-fn bindings(args: &Args, graph: &Graph, size: Option<&[usize]>) -> Result<Bindings> {
-    let mut bindings = Bindings::default();
-    bindings.set("batch", args.batch as usize);
-    for text in &args.dim {
-        let parsed = text.split_once('=').and_then(|(name, n)| Some((name.trim(), n.trim().parse().ok()?)));
-        let (name, n) =
-            parsed.ok_or_else(|| usage(format!("--dim {text}: expected NAME=N, such as time=64")))?;
-        bindings.set(name, n);
-    }
-    if let (Some(size), Some(&input)) = (size, graph.inputs().first()) {
-        let ty = graph.ty(input);
-        let sample = ty.shape.get(1..).unwrap_or_default();
-        let fits = sample.len() == size.len()
-            && sample.iter().zip(size).all(|(d, &n)| match d.as_name() {
-                Some(name) => {
-                    bindings.set(name, n);
-                    true
-                }
-                None => d.eval(&bindings).is_ok_and(|found| found == n),
-            });
-        if !fits {
-            let name = &graph.value(input).name;
-            let given = args.input.as_deref().unwrap_or_default();
-            return Err(usage(format!(
-                "--input {given}: the model's input `{name}` is {ty}, the batch first"
-            )));
-        }
-    }
-    let open: Vec<String> = graph.dim_names().into_iter().filter(|n| bindings.find(n).is_none()).collect();
-    if let Some(name) = open.first() {
-        let list = open.join(", ");
-        return Err(usage(format!(
-            "the wiring has the named dimensions {list}\n  = give each a number: --dim {name}=64"
-        )));
-    }
-    Ok(bindings)
-}
-
-fn inference(graph: &Graph, bindings: &Bindings) -> Result<usize> {
+fn inference(graph: &Graph, bindings: &Bindings, precision: Precision) -> Result<usize> {
     let graph = graph.for_inference()?;
-    Ok(Cpu::new().compile(&graph, bindings, &CompileOptions::inference())?.memory())
+    Ok(Cpu::new().compile(&graph, bindings, &CompileOptions::inference().precision(precision))?.memory())
 }
 
-fn training(graph: &Graph, bindings: &Bindings) -> Result<usize> {
+fn training(graph: &Graph, bindings: &Bindings, precision: Precision) -> Result<usize> {
     let loss = models::usual_loss(graph).context("no output to compare with a target")?;
     let target = loss.target_type(graph.ty(graph.outputs()[0].1))?.dtype;
     let step = TrainStep::new(graph, &StepSpec::new(loss, kessen_train::adam(1e-3)), target)?;
-    Ok(Cpu::new().compile(&step.graph, bindings, &CompileOptions::training(GUARD))?.memory())
+    let options = CompileOptions::training(GUARD).precision(precision);
+    Ok(Cpu::new().compile(&step.graph, bindings, &options)?.memory())
 }

@@ -5,7 +5,7 @@ use crate::common::{Place, exists, finished};
 #[test]
 fn wrong_usage_is_told_with_the_nearest_name() {
     let place = Place::new();
-    let cases: [(&[&str], &str); 10] = [
+    let cases: [(&[&str], &str); 17] = [
         (&["trian", "digits"], "train"),
         (&["train", "digts"], "did you mean `digits`?"),
         (&["train"], "<RECIPE>"),
@@ -16,6 +16,13 @@ fn wrong_usage_is_told_with_the_nearest_name() {
         (&["predict", "runs/none", "x.png"], "does not exist"),
         (&["train", "iris", "--backend", "cpuu"], "did you mean `cpu`?"),
         (&["approximate", "sinn(x)"], "`sin`"),
+        (&["train", "iris", "--precision", "exat"], "'exact'"),
+        (&["eval", "runs/none", "--precision", "fats"], "'fast'"),
+        (&["predict", "runs/none", "x.png", "--precision", "fats"], "'fast'"),
+        (&["run", "lenet", "--input", "x.npy", "-o", "y", "--precision", "exat"], "'exact'"),
+        (&["bench", "--work", "lenet", "--precision", "exat"], "'exact'"),
+        (&["inspect", "lenet", "--precision", "exat"], "'exact'"),
+        (&["train", "--resume", "runs/iris", "--precision", "exact"], "cannot be used with"),
     ];
     for (args, part) in cases {
         place.fails(args, 2, &[part]);
@@ -46,6 +53,12 @@ fn recipes_are_refused_at_the_line() {
             "did you mean `cosine`?",
         ),
         ("a wrong type", "[run]\nepochs = \"many\"\n", "r.toml:10:1:", "invalid type: string"),
+        (
+            "a misspelt precision",
+            "[run]\nepochs = 1\nprecision = \"exat\"\n",
+            "r.toml:11:1: `exat`",
+            "did you mean `exact`?",
+        ),
         ("out of range", "[run]\nema = 1.5\n", "r.toml:10:1: ema = 1.5", "0 or more and below 1"),
         ("no TOML", "[run\n", "r.toml:9:", "^"),
         ("augmentation", "[[augment]]\nkind = \"cutout\"\nsize = 2\nprobability = 7.0\n", "7", ""),
@@ -73,6 +86,7 @@ fn settings_from_the_command_line_are_refused_by_their_own_text() {
         ("optimizer.lr=-3", "a number above 0"),
         ("run.batch=0", "at least 1"),
         ("epoch=3", "did you mean `epochs`?"),
+        ("precision=fas", "did you mean `fast`?"),
         ("nothing", "KEY=VALUE"),
         ("model.unit=3", "no argument `unit`"),
         ("data.name=digit", "did you mean `digits`?"),

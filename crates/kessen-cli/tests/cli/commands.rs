@@ -165,16 +165,3 @@ fn a_function_of_ones_own_and_points_from_a_file() {
     let answer = json(&place.done(&["predict", "own", "x.csv", "--json"]).out);
     assert!(answer[0]["values"]["y"].is_number(), "{answer}");
 }
-
-#[test]
-fn bench_prints_one_line() {
-    let place = Place::new();
-    for mode in ["train", "infer"] {
-        let args =
-            ["bench", "--json", "--work", "mlp-fit", "--mode", mode, "--batch", "64", "--seconds", "0"];
-        let line = json(&place.done(&args).out);
-        assert_eq!((line["who"].as_str(), line["batch"].as_u64()), (Some("kessen"), Some(64)));
-        assert!(line["sec"].as_f64().unwrap() > 0.0 && line["n"].as_u64().unwrap() >= 3, "{line}");
-    }
-    place.done(&["bench", "--model", "digits_cnn", "--mode", "infer", "--seconds", "0", "--plan"]);
-}

@@ -3,34 +3,42 @@
 //! A training step is what PyTorch's zero_grad, forward, loss, backward and optimiser step do together, with the batch
 //! handed over anew; an inference call takes its input and leaves its output.
 
+mod inputs;
 mod profile;
 mod works;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use kessen_engine::{Clock, CompileOptions, Data, Executable, Outcome, Session};
+use kessen_engine::{Clock, CompileOptions, Data, Executable, Outcome, Precision, Session};
 use kessen_graph::{Bindings, Graph};
-use kessen_tensor::{DType, Rng};
 use kessen_train::{Loss, Optimizer, StepSpec, TrainStep, Watch, sgd};
 use serde_json::json;
 
 use crate::failure::{unknown, usage};
 use crate::models;
+use crate::sizes::SizeFlags;
 use crate::term::{Style, Term, bytes};
 
+use self::inputs::Values;
 use self::profile::Profile;
 use self::works::{WORKS, Work};
+
+/// Named dimensions that nothing gives a number.
+const OPEN: usize = 64;
 
 const EXAMPLES: &str = "\
 Examples:
   kessen bench --work lenet --mode train --batch 64
   kessen bench --work resnet34 --mode infer --batch 1 --threads 1 --json
-  kessen bench --model 'resnet18(classes=10,size=96)' --mode train --batch 8
+  kessen bench --model 'resnet18(classes=10)' --input 3x96x96 --batch 8 --precision exact
+  kessen bench --model vgg16_bn --input 3x192x192 --mode infer --batch 8 --json
+  kessen bench --work lstm --time 256 --batch 16
   kessen bench --model runs/digits --mode infer --batch 256 --plan
   kessen bench --work transformer --profile
 
-Works: mlp-fit, mlp-mnist, elman, lstm, gru, transformer, lenet, alexnet, vgg16, googlenet, resnet34.";
+Works: mlp-fit, mlp-mnist, elman, lstm, gru, transformer, lenet, alexnet, vgg16, googlenet, resnet34.
+Named dimensions without a number, such as a sequence's time steps, are 64.";
 
 /// Flags.
 #[derive(Debug, clap::Args)]
@@ -48,6 +56,12 @@ pub struct Args {
     /// Samples per step [default: the work's own, or 1].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch: Option<u32>,
+    /// Its sizes.
+    #[command(flatten)]
+    sizes: SizeFlags,
+    /// Which algorithms the plan may use [default: those of a model's training, or `fast`].
+    #[arg(long, value_name = "PRECISION", value_parser = models::precision())]
+    precision: Option<Precision>,
     /// How long to measure.
     #[arg(long, value_name = "S", default_value_t = 6.0)]
     seconds: f64,
@@ -69,8 +83,8 @@ struct Subject {
     loss: Loss,
     optimizer: Optimizer,
     batch: usize,
-    /// Numbers that integer inputs stay below: the vocabulary.
-    below: usize,
+    bindings: Bindings,
+    precision: Precision,
 }
 
 /// Times of the calls.
@@ -86,9 +100,9 @@ pub fn run(term: &Term, args: Args) -> Result<()> {
         return Err(usage(format!("--seconds {}: expected 0 or more", args.seconds)));
     }
     let subject = subject(&args)?;
-    let batch = args.batch.map_or(subject.batch, |b| b as usize);
+    let batch = subject.batch;
     let training = args.mode == "train";
-    let mut call = Call::new(&args, &subject, batch, training)?;
+    let mut call = Call::new(&args, &subject, training)?;
     if args.plan {
         term.result(call.session.executable().describe().trim_end());
     }
@@ -132,24 +146,36 @@ fn milliseconds(seconds: f64) -> String {
 }
 
 fn subject(args: &Args) -> Result<Subject> {
-    if let Some(name) = &args.work {
-        let names: Vec<&str> = WORKS.iter().map(|w| w.name).collect();
-        let work = WORKS.iter().find(|w| w.name == name);
-        let work = work.ok_or_else(|| unknown("work", name, &names, "any other network goes by --model"))?;
-        let Work { batch, below, optimizer, loss, .. } = *work;
-        return Ok(Subject {
-            name: name.clone(),
-            graph: (work.wire)()?,
-            loss: loss(),
-            optimizer: optimizer(),
-            batch,
-            below,
-        });
-    }
-    let name = args.model.clone().unwrap_or_default();
-    let graph = models::find(&name)?.graph().clone();
-    let loss = models::usual_loss(&graph).context("the model has no output")?;
-    Ok(Subject { name, graph, loss, optimizer: sgd(1e-3).momentum(0.9), batch: 1, below: 2 })
+    let mut sizes = args.sizes.read()?;
+    let (name, graph, loss, optimizer, batch, precision) = match (&args.work, &args.model) {
+        (Some(name), _) => {
+            let names: Vec<&str> = WORKS.iter().map(|w| w.name).collect();
+            let work = WORKS.iter().find(|w| w.name == name);
+            let work =
+                work.ok_or_else(|| unknown("work", name, &names, "any other network goes by --model"))?;
+            let Work { zoo, batch, optimizer, loss, .. } = *work;
+            (name, models::zoo_sized(zoo, &mut sizes)?, loss(), optimizer(), Some(batch), None)
+        }
+        (None, name) => {
+            let name = name.as_ref().context("name a network by --work or --model")?;
+            let found = models::find_sized(name, &mut sizes)?;
+            let graph = found.graph().clone();
+            let loss = models::usual_loss(&graph).context("the model has no output")?;
+            (name, graph, loss, sgd(1e-3).momentum(0.9), None, found.precision())
+        }
+    };
+    let batch = args.batch.map(|n| n as usize).or(batch);
+    let bindings = sizes.bindings(&graph, batch, Some(OPEN))?;
+    let first = graph.inputs().first().and_then(|&v| graph.ty(v).shape.first()?.eval(&bindings).ok());
+    Ok(Subject {
+        name: name.clone(),
+        batch: first.or(batch).unwrap_or(1),
+        precision: args.precision.or(precision).unwrap_or_default(),
+        graph,
+        loss,
+        optimizer,
+        bindings,
+    })
 }
 
 /// A compiled step with the data that are handed over at each call.
@@ -160,17 +186,8 @@ struct Call {
     counters: Option<(usize, usize)>,
 }
 
-enum Values {
-    Real(Vec<f32>),
-    Whole(Vec<i64>),
-}
-
 impl Call {
-    fn new(args: &Args, subject: &Subject, batch: usize, training: bool) -> Result<Self> {
-        let mut bindings = Bindings::default();
-        for name in subject.graph.dim_names() {
-            bindings.set(&name, if name == "batch" { batch } else { 64 });
-        }
+    fn new(args: &Args, subject: &Subject, training: bool) -> Result<Self> {
         let backend = models::backend(&args.backend)?;
         let (graph, options, counters) = match training {
             true => {
@@ -186,26 +203,10 @@ impl Call {
             }
             false => (subject.graph.for_inference()?, CompileOptions::inference(), None),
         };
-        let mut session = Session::new(&*backend, &graph, &bindings, &options)?;
+        let options = options.precision(subject.precision);
+        let mut session = Session::new(&*backend, &graph, &subject.bindings, &options)?;
         session.init_params(0)?;
-        let shapes = graph.shapes(&bindings)?;
-        let mut rng = Rng::named(0, "bench");
-        let mut inputs = Vec::new();
-        for (at, &v) in graph.inputs().iter().enumerate() {
-            let (value, count) = (graph.value(v), shapes[v.index()].iter().product::<usize>());
-            if value.name.starts_with("train.") {
-                continue;
-            }
-            let below = match value.name.as_str() {
-                "target" => classes(&subject.graph, &subject.loss),
-                _ => subject.below,
-            };
-            let values = match value.ty.dtype {
-                DType::I64 => Values::Whole((0..count).map(|_| rng.below(below.max(1)) as i64).collect()),
-                _ => Values::Real((0..count).map(|_| rng.normal() as f32).collect()),
-            };
-            inputs.push((at, values));
-        }
+        let inputs = inputs::draw(&graph, &subject.bindings, classes(&subject.graph, &subject.loss))?;
         Ok(Self { session, inputs, step: 0, counters })
     }
 
