@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result};
 use kessen_data::{Input, Splits};
 use kessen_formats::Model;
-use kessen_train::{Trained, Trainer};
+use kessen_train::{Bytes, Trained, Trainer};
 use serde_json::json;
 
 use crate::failure::usage;
@@ -50,6 +50,10 @@ pub struct Args {
     /// The seed of first values, order, augmentation and dropout; short for `--set run.seed=N`.
     #[arg(long, value_name = "N", conflicts_with = "resume")]
     seed: Option<u32>,
+    /// The most memory that a training step may take, such as 2GB: it computes part of its values twice where it would
+    /// need more; short for `--set run.memory_limit=SIZE`.
+    #[arg(long, value_name = "SIZE")]
+    memory_limit: Option<Bytes>,
     /// What computes: `cpu`, or `reference` (naive loops in double precision, slow).
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     backend: String,
@@ -101,6 +105,7 @@ pub fn run(term: &Term, args: Args) -> Result<()> {
 fn recipe_of(args: &Args) -> Result<(Recipe, Option<RunFolder>)> {
     let mut sets = args.set.clone();
     sets.extend(args.seed.map(|seed| format!("run.seed={seed}")));
+    sets.extend(args.memory_limit.map(|limit| format!("run.memory_limit={limit}")));
     match (&args.resume, &args.recipe) {
         (Some(path), _) => {
             let folder = RunFolder::open(path)?;

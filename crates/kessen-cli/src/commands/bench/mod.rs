@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use kessen_engine::{Clock, CompileOptions, Data, Executable, Outcome, Session};
 use kessen_graph::{Bindings, Graph};
 use kessen_tensor::{DType, Rng};
-use kessen_train::{Loss, Optimizer, StepSpec, TrainStep, Watch, sgd};
+use kessen_train::{Bytes, Loss, Optimizer, StepSpec, TrainStep, Watch, sgd};
 use serde_json::json;
 
 use crate::failure::{unknown, usage};
@@ -57,6 +57,9 @@ pub struct Args {
     /// Print where the time goes: time, GFLOP/s, GB/s and share of the machine's peak of each step and kernel.
     #[arg(long)]
     profile: bool,
+    /// The most memory that a training step may take, such as 2GB.
+    #[arg(long, value_name = "SIZE")]
+    memory_limit: Option<Bytes>,
     /// What computes: `cpu` or `reference`.
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     backend: String,
@@ -186,6 +189,7 @@ impl Call {
             }
             false => (subject.graph.for_inference()?, CompileOptions::inference(), None),
         };
+        let options = options.memory_limit(args.memory_limit.map(|limit| limit.0));
         let mut session = Session::new(&*backend, &graph, &bindings, &options)?;
         session.init_params(0)?;
         let shapes = graph.shapes(&bindings)?;
