@@ -48,7 +48,9 @@ pub struct CompileOptions {
     /// Name of a scalar output that must be finite; where it is not, the run stops before the graph's updates and
     /// no parameter changes.
     pub guard: Option<String>,
-    /// Bytes that values and scratch may take.
+    /// Bytes that the plan may take: parameters with the optimiser's state, inputs, values and scratch. Where a
+    /// training step needs more, forward values are computed again in the backward part instead of kept, as few as
+    /// will do; results are the same bits.
     pub memory_limit: Option<usize>,
     /// Which algorithms the plan may choose.
     pub precision: Precision,
@@ -64,6 +66,13 @@ impl CompileOptions {
     #[must_use]
     pub fn precision(mut self, precision: Precision) -> Self {
         self.precision = precision;
+        self
+    }
+
+    /// The same with a limit to the plan's bytes, or none.
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: Option<usize>) -> Self {
+        self.memory_limit = bytes;
         self
     }
 

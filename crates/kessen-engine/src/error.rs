@@ -61,12 +61,27 @@ pub enum Error {
         /// What is missing.
         reason: String,
     },
-    /// The plan needs more memory than it may have.
-    #[error("the plan needs {needed} bytes, the limit is {limit}; use a smaller batch or a larger limit")]
+    /// The plan needs more memory than it may have, however much is computed again.
+    #[error(
+        "the plan needs {} at least ({} of it for parameters, their state and inputs), the limit is {}; use a smaller \
+         batch or a larger limit",
+        bytes(*needed), bytes(*lasting), bytes(*limit)
+    )]
     Memory {
-        /// Bytes needed.
+        /// The fewest bytes with which it could run.
         needed: usize,
         /// Bytes allowed.
         limit: usize,
+        /// Bytes of `needed` that last from run to run.
+        lasting: usize,
     },
+}
+
+/// Bytes in words: rounded up, so that a limit of that size suffices.
+fn bytes(n: usize) -> String {
+    match n {
+        0..10_000 => format!("{n} bytes"),
+        10_000..10_000_000 => format!("{} kB", n.div_ceil(1000)),
+        _ => format!("{} MB", n.div_ceil(1_000_000)),
+    }
 }

@@ -172,7 +172,7 @@ fn limits_and_missing_sizes_are_refused_before_anything_runs() {
         let net = Graph::build("g", |g| g.input("x", shape!["batch", 1000]).tanh())?;
         let options = CompileOptions { memory_limit: Some(100), ..CompileOptions::inference() };
         match backend.compile(&net, &Bindings::from([("batch", 10)]), &options).err() {
-            Some(Error::Memory { needed, limit: 100 }) => assert!(needed >= 4000),
+            Some(Error::Memory { needed, limit: 100, .. }) => assert!(needed >= 4000),
             other => panic!("{}: {other:?}", backend.name()),
         }
         let unbound = backend.compile(&net, &Bindings::default(), &CompileOptions::inference()).err();

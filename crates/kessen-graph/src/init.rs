@@ -113,6 +113,8 @@ impl Init {
             values.iter_mut().for_each(|v| *v = (rng_normal.normal() * std) as f32);
         };
         match self {
+            // Memory that is zero already is not touched, and so not taken from the system.
+            Self::Constant(0.0) => {}
             Self::Constant(c) => values.fill(c as f32),
             Self::Uniform(b) => uniform(values, b),
             Self::Normal(std) => normal(values, std),

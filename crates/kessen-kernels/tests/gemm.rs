@@ -5,6 +5,7 @@ mod common;
 use common::{Exact, Guarded, assert_close, everywhere, noise};
 use kessen_kernels::epilogue::{Activation, Bias, Epilogue};
 use kessen_kernels::gemm::{Gemm, Linear};
+use kessen_kernels::optim::{Adam, Common, Pieces, RmsProp, Sgd};
 
 /// The naive product of one batch item.
 fn reference(g: &Gemm, a: &[f32], b: &[f32], item: usize) -> Vec<Exact> {
@@ -252,5 +253,63 @@ fn linear_layers_and_their_gradients() {
             }
             [y.get(), dx.get(), dw.get(), db.get()].concat()
         });
+    }
+}
+
+/// The step of an optimiser under way on a parameter with three states.
+type Begin = for<'a> fn(&'a mut [f32], [&'a mut [f32]; 3]) -> Pieces<'a>;
+
+const RULES: [(&str, Begin); 3] = [
+    ("sgd", |p, [v, ..]| {
+        let o =
+            Sgd { lr: 0.1, momentum: 0.9, dampening: 0.1, weight_decay: 0.01, nesterov: true, first: false };
+        o.pieces(p, v, Common { grad_scale: 0.5, ..Common::default() })
+    }),
+    ("adam", |p, [m, v, _]| {
+        let (lr, decoupled, step) = (0.1, true, 3);
+        let o = Adam { lr, beta1: 0.9, beta2: 0.99, eps: 1e-6, weight_decay: 0.01, decoupled, step };
+        o.pieces(p, m, v, Common { clip: 0.4, ..Common::default() })
+    }),
+    ("rmsprop", |p, [v, a, b]| {
+        let o = RmsProp { lr: 0.1, alpha: 0.9, eps: 1e-3, weight_decay: 0.01, momentum: 0.9, centered: true };
+        o.pieces(p, v, a, b, Common::default())
+    }),
+];
+
+#[test]
+fn a_weight_updated_while_its_gradient_is_computed_gets_the_same_bits() {
+    for (batch, inputs, outputs) in [(1, 1, 1), (3, 17, 33), (64, 130, 100), (600, 225, 113), (20, 500, 300)]
+    {
+        let l = Linear { batch, inputs, outputs };
+        let (x, dy) = (noise(batch * inputs, 1), noise(batch * outputs, 2));
+        let mut weight = vec![0.0; l.weight_len()];
+        l.pack_weight(&noise(outputs * inputs, 3), &mut weight);
+        let states =
+            [4, 5, 6].map(|seed| noise(l.weight_len(), seed).iter().map(|v| v * v).collect::<Vec<_>>());
+        for (name, begin) in RULES {
+            everywhere(&format!("{name} of {l:?}"), |what| {
+                let run = |step: &dyn Fn(Pieces<'_>)| {
+                    let (mut p, mut s) = (Guarded::new(&weight), states.clone().map(|s| Guarded::new(&s)));
+                    step(begin(p.get_mut(), s.each_mut().map(Guarded::get_mut)));
+                    p.check(what);
+                    s.iter().for_each(|s| s.check(what));
+                    [p.get(), s[0].get(), s[1].get(), s[2].get()].concat()
+                };
+                let whole = run(&|pieces| {
+                    let (mut dw, mut scratch) =
+                        (vec![f32::NAN; l.weight_len()], vec![f32::NAN; l.grad_weight_scratch()]);
+                    l.grad_weight(&x, &dy, &mut dw, false, &mut scratch);
+                    // SAFETY: this thread alone updates.
+                    unsafe { pieces.update(0, &dw) }
+                });
+                let fused = run(&|pieces| {
+                    let mut scratch = vec![f32::NAN; l.update_weight_scratch()];
+                    l.update_weight(&x, &dy, &pieces, &mut scratch);
+                });
+                let same = whole.iter().zip(&fused).all(|(a, b)| a.to_bits() == b.to_bits());
+                assert!(same && whole[..weight.len()] != weight, "{what}: two ways, two results");
+                fused
+            });
+        }
     }
 }

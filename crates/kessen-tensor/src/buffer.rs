@@ -2,26 +2,25 @@
 
 use std::fmt;
 
-use bytemuck::{Pod, Zeroable};
-
 /// Alignment in bytes of every buffer: one cache line, one AVX-512 register.
 pub const ALIGNMENT: usize = 64;
 
-#[derive(Clone, Copy, Zeroable, Pod)]
-#[repr(C, align(64))]
-struct Line([u8; ALIGNMENT]);
-
 /// Zero-initialised bytes, aligned to [`ALIGNMENT`].
-#[derive(Clone, Default)]
+///
+/// They are cut from an allocation without alignment: only that comes zeroed from the system, page by page as it is
+/// touched, while the allocator fills aligned memory itself. What is never written takes no memory.
 pub struct Buffer {
-    lines: Vec<Line>,
+    room: Vec<u8>,
+    start: usize,
     len: usize,
 }
 
 impl Buffer {
     /// `len` bytes, all zero.
     pub fn zeroed(len: usize) -> Self {
-        Self { lines: bytemuck::allocation::zeroed_vec(len.div_ceil(ALIGNMENT)), len }
+        let room = vec![0u8; len + ALIGNMENT - 1];
+        let start = room.as_ptr().align_offset(ALIGNMENT);
+        Self { room, start, len }
     }
 
     /// Length in bytes.
@@ -36,15 +35,28 @@ impl Buffer {
 
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.lines)[..self.len]
+        &self.room[self.start..self.start + self.len]
     }
 
     /// The bytes, to write.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+        &mut self.room[self.start..self.start + self.len]
     }
 }
 
+impl Default for Buffer {
+    fn default() -> Self {
+        Self::zeroed(0)
+    }
+}
+
+impl Clone for Buffer {
+    fn clone(&self) -> Self {
+        let mut copy = Self::zeroed(self.len);
+        copy.bytes_mut().copy_from_slice(self.bytes());
+        copy
+    }
+}
 impl fmt::Debug for Buffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Buffer({} bytes)", self.len)

@@ -4,7 +4,7 @@ use kessen_data::Augment;
 use kessen_engine::Precision;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Evaluation, Result, Schedule, StepSpec, Warmup};
+use crate::{Bytes, Error, Evaluation, Result, Schedule, StepSpec, Warmup};
 
 /// Which figure decides what the best epoch is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -102,6 +102,10 @@ pub struct Config {
     /// Threads that make batches.
     #[serde(default = "one")]
     pub workers: usize,
+    /// What the training step may take: parameters with the optimiser's state, the batch, values and scratch. Where it
+    /// needs more, part of the forward computation is repeated in the backward pass; results are the same bits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<Bytes>,
 }
 
 fn default_epochs() -> usize {
@@ -135,6 +139,7 @@ impl Config {
             checkpoint: CheckpointEvery::default(),
             log_every: 0,
             workers: 1,
+            memory_limit: None,
         }
     }
 

@@ -5,6 +5,7 @@
 //! a [`History`].
 
 mod approximate;
+mod bytes;
 mod checkpoint;
 mod config;
 mod error;
@@ -23,6 +24,7 @@ mod trained;
 mod trainer;
 
 pub use approximate::{Fit, Perceptron, Snapshot, Unit, approximate, approximate_widths, perceptron, spread};
+pub use bytes::Bytes;
 pub use config::{CheckpointEvery, Config, EarlyStopping, Monitor};
 pub use error::{Error, Result};
 pub use group::Group;

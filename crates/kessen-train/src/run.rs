@@ -65,7 +65,8 @@ impl<'a> Run<'a> {
             observer.on_warning(&format!("the loss does not depend on `{path}`; it keeps its first values"));
         }
         let feed = Feed::new(&step.graph, splits.train.fields(), config.batch)?;
-        let options = CompileOptions::training(GUARD).precision(config.precision);
+        let limit = config.memory_limit.map(|limit| limit.0);
+        let options = CompileOptions::training(GUARD).precision(config.precision).memory_limit(limit);
         let mut session = Session::new(&*trainer.backend, &step.graph, &feed.bindings, &options)?;
         let data = DataKey { seed: config.seed, batch: config.batch, samples };
         let metrics = {
@@ -121,8 +122,7 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let graph = &self.step.graph;
-        let mut values: Params = Vec::with_capacity(graph.params().len());
-        for param in graph.params() {
+        for (id, param) in graph.param_ids().zip(graph.params()) {
             // An average begins at the first values of what it averages.
             let source = param.path.strip_prefix(EMA).filter(|_| param.kind == ParamKind::State);
             let path = source.unwrap_or(&param.path);
@@ -136,9 +136,9 @@ impl<'a> Run<'a> {
                 }
                 None => origin.init.sample(&origin.shape, self.config.seed, path)?,
             };
-            values.push((param.path.clone(), value));
+            self.session.executable().write_param(id, &value)?;
         }
-        write_params(&mut self.session, &values)
+        Ok(())
     }
 
     fn begin_log(&mut self) -> Result<()> {

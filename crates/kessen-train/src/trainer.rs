@@ -12,7 +12,7 @@ use kessen_tensor::Tensor;
 use crate::config::{Config, EarlyStopping, Monitor};
 use crate::run::Run;
 use crate::{
-    Clip, Group, Loss, Observer, Optimizer, Result, Schedule, Silent, StepSpec, Trained, Warmup, adam,
+    Bytes, Clip, Group, Loss, Observer, Optimizer, Result, Schedule, Silent, StepSpec, Trained, Warmup, adam,
     cross_entropy,
 };
 
@@ -171,6 +171,12 @@ impl Trainer {
     /// Which figure decides what the best epoch is.
     pub fn monitor(mut self, monitor: Monitor) -> Self {
         self.config.monitor = monitor;
+        self
+    }
+
+    /// The most memory that a training step may take; see [`Config::memory_limit`].
+    pub fn memory_limit(mut self, bytes: usize) -> Self {
+        self.config.memory_limit = Some(Bytes(bytes));
         self
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result};
 use kessen_data::{Input, Splits};
 use kessen_engine::Precision;
-use kessen_train::{Trained, Trainer};
+use kessen_train::{Bytes, Trained, Trainer};
 use serde_json::json;
 
 use crate::failure::usage;
@@ -54,6 +54,10 @@ pub struct Args {
     /// Which algorithms the plans may use; short for `--set run.precision=…` [default: the recipe's].
     #[arg(long, value_name = "PRECISION", value_parser = models::precision(), conflicts_with = "resume")]
     precision: Option<Precision>,
+    /// The most memory that a training step may take, such as 2GB: it computes part of its values twice where it would
+    /// need more; short for `--set run.memory_limit=SIZE`.
+    #[arg(long, value_name = "SIZE")]
+    memory_limit: Option<Bytes>,
     /// What computes: `cpu`, or `reference` (naive loops in double precision, slow).
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     backend: String,
@@ -106,6 +110,7 @@ fn recipe_of(args: &Args) -> Result<(Recipe, Option<RunFolder>)> {
     let mut sets = args.set.clone();
     sets.extend(args.seed.map(|seed| format!("run.seed={seed}")));
     sets.extend(args.precision.map(|precision| format!("run.precision={precision}")));
+    sets.extend(args.memory_limit.map(|limit| format!("run.memory_limit={limit}")));
     match (&args.resume, &args.recipe) {
         (Some(path), _) => {
             let folder = RunFolder::open(path)?;

@@ -14,7 +14,7 @@ use std::path::Path;
 use kessen_data::{Augment, Splits};
 use kessen_engine::Precision;
 use kessen_train::{
-    CheckpointEvery, Clip, Config, EarlyStopping, Group, Loss, Monitor, Optimizer, Schedule, StepSpec,
+    Bytes, CheckpointEvery, Clip, Config, EarlyStopping, Group, Loss, Monitor, Optimizer, Schedule, StepSpec,
     Warmup, Watch,
 };
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,8 @@ struct RunSection {
     keep_best: bool,
     log_every: u64,
     workers: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_limit: Option<Bytes>,
     clip: Clip,
     #[serde(skip_serializing_if = "Option::is_none")]
     early_stopping: Option<EarlyStopping>,
@@ -89,6 +91,7 @@ impl RunSection {
             keep_best: config.keep_best,
             log_every: config.log_every,
             workers: config.workers,
+            memory_limit: config.memory_limit,
             clip: config.step.clip,
             early_stopping: config.early_stopping,
             checkpoint: config.checkpoint,
@@ -294,6 +297,7 @@ fn assemble(
         checkpoint: run.checkpoint,
         log_every: run.log_every,
         workers: run.workers,
+        memory_limit: run.memory_limit,
     }
 }
 

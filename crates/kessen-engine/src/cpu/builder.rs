@@ -277,15 +277,18 @@ impl<'g> PlanBuilder<'g> {
     /// The buffer of the parameter whose next value `v` is, for a step that can work in place: where nothing reads
     /// the present value any more and the run is known to be good.
     pub fn result_over_param(&mut self, v: ValueId, layout: Layout) -> Option<Buf> {
-        let id = *self.update_of.get(&v)?;
-        let PlannedParam { buf, layout: own } = self.params[id.index()];
-        let alike = own == self.kernel_layout(v) && (layout == Layout::Kernel) == self.has_kernel_layout(v);
-        if !(self.guard_passed && alike && self.is_free(buf)) {
-            return None;
-        }
+        let buf = self.param_under(v, layout)?;
         self.forget(buf);
         self.bind(v, layout, buf);
         Some(buf)
+    }
+
+    /// The buffer that [`PlanBuilder::result_over_param`] would give.
+    pub fn param_under(&self, v: ValueId, layout: Layout) -> Option<Buf> {
+        let id = *self.update_of.get(&v)?;
+        let PlannedParam { buf, layout: own } = self.params[id.index()];
+        let alike = own == self.kernel_layout(v) && (layout == Layout::Kernel) == self.has_kernel_layout(v);
+        (self.guard_passed && alike && self.is_free(buf)).then_some(buf)
     }
 
     /// Whether no node that is still to be lowered reads what lies in `buf`.
@@ -396,7 +399,7 @@ fn uses(graph: &Graph, live: &[bool]) -> Vec<usize> {
 }
 
 /// A value that a node's kernel reads besides the operands.
-fn companion(graph: &Graph, node: &Node) -> Option<ValueId> {
+pub(crate) fn companion(graph: &Graph, node: &Node) -> Option<ValueId> {
     match node.op {
         Op::MaxPoolGrad(_) | Op::AdaptivePoolGrad(_) => pool::forward_result(graph, node),
         _ => None,

@@ -143,9 +143,12 @@ impl Executable for CpuExecutable {
             let (expected, found) = (format!("{:?}", declared.shape), format!("{:?}", value.shape()));
             return Err(self.mismatch("parameter", &declared.path, expected, found));
         }
-        let value = value.cast(DType::F32)?;
         let planned = *self.plan.param(param);
-        planned.layout.pack(value.as_slice()?, self.memory.f32_mut(planned.buf));
+        let to = self.memory.f32_mut(planned.buf);
+        match value.dtype() {
+            DType::F32 => planned.layout.pack(value.as_slice()?, to),
+            _ => planned.layout.pack(value.cast(DType::F32)?.as_slice()?, to),
+        }
         self.stale = true;
         Ok(())
     }

@@ -1,10 +1,11 @@
 //! Which nodes become one step.
 //!
-//! Three rules cover what networks need. A product (convolution, linear layer) or a batch normalisation takes the
+//! Four rules cover what networks need. A product (convolution, linear layer) or a batch normalisation takes the
 //! addition of a value of its result's shape and then the activation that follow it, where nothing else reads what
 //! lies between. The gradient of a batch normalisation takes the ReLU's gradient before it. Element-wise operators of
 //! one shape become one program: a producer joins its consumers where all of them are in one group. An optimiser's
-//! step moves up to the place where its gradient is known.
+//! step takes the product before it that computes the gradient of a linear layer's weight, where nothing else reads
+//! that. And it moves up to the place where its gradient is known.
 
 use kessen_graph::ops::binary::BinaryKind;
 use kessen_graph::ops::unary::UnaryKind;
@@ -23,6 +24,13 @@ pub(crate) struct Group {
     at: NodeId,
 }
 
+impl Group {
+    /// The optimiser's step in the group.
+    fn update(&self, graph: &Graph) -> Option<NodeId> {
+        self.nodes.last().copied().filter(|&id| is_optimizer_step(&graph.node(id).op))
+    }
+}
+
 /// Splits the graph's live nodes into groups, in the order in which they are computed. No update is computed before
 /// the value `guarded`.
 pub(crate) fn groups(graph: &Graph, live: &[bool], guarded: Option<ValueId>, fuse: bool) -> Vec<Group> {
@@ -30,11 +38,13 @@ pub(crate) fn groups(graph: &Graph, live: &[bool], guarded: Option<ValueId>, fus
     let mut grouping =
         Grouping { graph, users, group_of: vec![None; graph.nodes().len()], groups: Vec::new() };
     let ids = || graph.node_ids().filter(|id| live[id.index()]);
+    let guard = guarded.and_then(|v| graph.producer(v)).map(|(producer, _)| producer);
     if fuse {
         for id in ids() {
             match &graph.node(id).op {
                 op if takes_epilogue(op) => grouping.take_epilogue(id),
                 Op::BatchNormGrad(_) => grouping.take_relu_gradient(id),
+                op if is_optimizer_step(op) => grouping.take_weight_gradient(id, guard),
                 _ => {}
             }
         }
@@ -50,9 +60,9 @@ pub(crate) fn groups(graph: &Graph, live: &[bool], guarded: Option<ValueId>, fus
     let mut groups = grouping.groups;
     groups.iter_mut().for_each(|g| g.nodes.sort_unstable());
     if fuse {
-        hoist_updates(graph, &grouping.users, &grouping.group_of, guarded, &mut groups);
+        hoist_updates(graph, &grouping.users, &grouping.group_of, guard, &mut groups);
     }
-    groups.sort_by_key(|g| (g.at, is_optimizer_step(&graph.node(g.nodes[0]).op)));
+    groups.sort_by_key(|g| (g.at, g.update(graph).is_some()));
     groups
 }
 
@@ -62,22 +72,22 @@ fn hoist_updates(
     graph: &Graph,
     users: &[Vec<Option<NodeId>>],
     group_of: &[Option<usize>],
-    guarded: Option<ValueId>,
+    guard: Option<NodeId>,
     groups: &mut [Group],
 ) {
-    let guard = guarded.and_then(|v| graph.producer(v)).map(|(producer, _)| producer);
     for k in 0..groups.len() {
-        let id = groups[k].nodes[0];
+        let Some(id) = groups[k].update(graph) else { continue };
         let node = graph.node(id);
-        if !is_optimizer_step(&node.op) {
-            continue;
-        }
-        let producers = node.inputs.iter().filter_map(|&v| graph.producer(v).map(|(producer, _)| producer));
+        let operands = groups[k].nodes.iter().flat_map(|&n| &graph.node(n).inputs);
+        let producers = operands.filter_map(|&v| graph.producer(v).map(|(producer, _)| producer));
         let state = std::iter::once(node.inputs[0]).chain(node.inputs[5..].iter().copied());
-        let readers =
-            state.flat_map(|v| users[v.index()].iter().flatten().copied()).filter(|&reader| reader != id);
-        let places =
-            producers.chain(readers).chain(guard).filter_map(|n| group_of[n.index()]).map(|g| groups[g].at);
+        let readers = state.flat_map(|v| users[v.index()].iter().flatten().copied());
+        let places = producers
+            .chain(readers)
+            .chain(guard)
+            .filter_map(|n| group_of[n.index()])
+            .filter(|&g| g != k)
+            .map(|g| groups[g].at);
         if let Some(at) = places.max() {
             groups[k].at = at.min(groups[k].at);
         }
@@ -182,6 +192,20 @@ impl Grouping<'_> {
             .all(|&v| self.graph.producer(v).is_none_or(|(producer, _)| producer < relu));
         if is_relu && known && self.group_of[relu.index()].is_none() {
             self.open(vec![relu, id], relu);
+        }
+    }
+
+    /// Groups an optimiser's step with the product xᵀ·dy that computes its gradient, so that the gradient need not be
+    /// stored, unless the product would have to wait for the guarded value.
+    fn take_weight_gradient(&mut self, id: NodeId, guard: Option<NodeId>) {
+        let gradient = self.graph.node(id).inputs[1];
+        let Some((product, 0)) = self.graph.producer(gradient) else { return };
+        let is_product = matches!(&self.graph.node(product).op, Op::MatMul(op) if op.trans_a && !op.trans_b);
+        let alone = self.users[gradient.index()] == [Some(id)];
+        let waits = guard.is_some_and(|guard| guard > product);
+        let in_pieces = !matches!(&self.graph.node(id).op, Op::AdamStep(op) if op.amsgrad);
+        if is_product && alone && !waits && in_pieces && self.group_of[product.index()].is_none() {
+            self.open(vec![product, id], id);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The fast backend: single precision, SIMD, threads, everything decided ahead.
 //!
-//! `compile` runs the stages in order: layouts of parameters ([`param`]), groups of nodes ([`fuse`]), one step or a
+//! `compile` runs the stages in order, again with more recomputation where the plan exceeds its memory: layouts of parameters ([`param`]), groups of nodes ([`fuse`]), one step or a
 //! few per group ([`lower`], one file per kind of operator), lifetimes to offsets ([`place`]). What runs afterwards
 //! ([`executable`]) walks a list of steps and decides nothing.
 
@@ -21,6 +21,7 @@ use self::executable::CpuExecutable;
 use self::memory::{Buf, BufInfo, Keep};
 use self::place::Life;
 use self::plan::{Plan, PlannedStep};
+use crate::passes::{CHOICES, Parts};
 use crate::{Backend, CompileOptions, Error, Executable, Mode, Result, passes};
 
 /// The fast backend.
@@ -62,14 +63,39 @@ impl Backend for Cpu {
         if options.mode == Mode::Inference && self.fuse {
             graph = passes::fold_batch_norm(&graph)?;
         }
-        let (plan, constants) = plan(&graph, bindings, options, self.fuse)?;
-        let needed = plan.placement.arena;
-        if let Some(limit) = options.memory_limit
-            && needed > limit
-        {
-            return Err(Error::Memory { needed, limit });
-        }
+        let (graph, plan, constants) = self.fit(graph, bindings, options)?;
         CpuExecutable::new(graph, plan, &constants).map(|e| Box::new(e) as Box<dyn Executable>)
+    }
+}
+
+impl Cpu {
+    /// The graph and its plan within the memory that it may have: as it stands, or with as little computed again in
+    /// the backward part as will do.
+    fn fit(
+        &self,
+        graph: Graph,
+        bindings: &Bindings,
+        options: &CompileOptions,
+    ) -> Result<(Graph, Plan, Constants)> {
+        let (whole, constants) = plan(&graph, bindings, options, self.fuse)?;
+        let limit = options.memory_limit.unwrap_or(usize::MAX);
+        let (mut needed, lasting) = (whole.bytes(), whole.placement.lasting);
+        if needed <= limit {
+            return Ok((graph, whole, constants));
+        }
+        if options.mode == Mode::Training
+            && let Some(parts) = Parts::new(&graph, builder::companion)
+        {
+            for choice in CHOICES {
+                let again = passes::recompute(&parts, choice)?;
+                let (plan, constants) = plan(&again, bindings, options, self.fuse)?;
+                if plan.bytes() <= limit {
+                    return Ok((again, plan, constants));
+                }
+                needed = needed.min(plan.bytes());
+            }
+        }
+        Err(Error::Memory { needed, limit, lasting })
     }
 }
 

@@ -55,6 +55,11 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// Bytes of all that the plan needs: parameters, inputs, constants, values and scratch.
+    pub fn bytes(&self) -> usize {
+        self.placement.lasting + self.placement.arena
+    }
+
     /// The parameter's place.
     pub fn param(&self, id: ParamId) -> &PlannedParam {
         &self.params[id.index()]

@@ -26,7 +26,8 @@ impl ReferenceExecutable {
         let shapes = graph.shapes(bindings)?;
         let needed = shapes.iter().map(|s| 8 * s.iter().product::<usize>()).fold(0, usize::saturating_add);
         if let Some(limit) = options.memory_limit.filter(|&limit| needed > limit) {
-            return Err(Error::Memory { needed, limit });
+            let lasting = graph.params().iter().map(|p| 8 * p.shape.iter().product::<usize>()).sum();
+            return Err(Error::Memory { needed, limit, lasting });
         }
         let values = graph.values().iter().zip(&shapes).map(|(value, shape)| match &value.origin {
             Origin::Constant(tensor) => Value::from_tensor(tensor),

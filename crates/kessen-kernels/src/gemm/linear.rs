@@ -3,15 +3,20 @@
 //! Glossary: `B` rows of the batch, `I` inputs, `O` outputs. Weights are `[⌈O/16⌉][I][16]` ([`crate::layout`]'s panels
 //! of the `I × O` matrix); lanes beyond `O` are zero and stay zero.
 
-use super::product::{COPY_LEN, Product};
+use super::product::{COPY_LEN, MAX_BLOCK_ROWS, Product, even};
 use super::{Gemm, SERIAL_WORK, pack::Source};
 use crate::epilogue::Epilogue;
 use crate::layout::{panels_len, transpose_raw};
 use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Sum, Tile};
+use crate::optim::Pieces;
 use crate::threads::{self, Address, Shared};
 
 /// Input rows of one task of the gradient to the inputs.
 const INPUT_ROWS: usize = 224;
+/// Panels of one tile of the weights' gradient that is used up at once.
+const TILE_PANELS: usize = MAX_BLOCK_ROWS / PANEL;
+/// Floats of such a tile.
+const TILE_LEN: usize = MAX_BLOCK_ROWS * TILE_PANELS * PANEL;
 
 /// The shape of a fully connected layer `y[B][O] = x[B][I]·W + b`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,7 +189,7 @@ impl Linear {
         // Few blocks at a time for small batches, so that the weights are read as a few long streams.
         let most = if panels <= 2 { 4 } else { 16 };
         for part in 0..blocks.div_ceil(most).max(1) {
-            let part = super::even(blocks, most, part);
+            let part = even(blocks, most, part);
             let mut sum = Sum::product(PANEL, 1, step, panels_len(outputs, PANEL) as isize);
             sum.loops[0] = Loop { count: part.len(), a: (inputs * PANEL) as isize, b: step * step };
             sum.depth_last =
@@ -193,7 +198,7 @@ impl Linear {
             while panel < panels {
                 let nv = if panels - panel >= wide { wide } else { 1 };
                 for index in 0..rows.len().div_ceil(tall) {
-                    let r = super::even(rows.len(), tall, index);
+                    let r = even(rows.len(), tall, index);
                     let first = part.start * PANEL;
                     let tile = Tile {
                         a: weight.as_ptr().wrapping_add(first * inputs + (rows.start + r.start) * PANEL),
@@ -221,24 +226,37 @@ impl Linear {
     /// # Panics
     /// If a slice is too short.
     pub fn grad_weight(&self, x: &[f32], dy: &[f32], dw: &mut [f32], accumulate: bool, scratch: &mut [f32]) {
-        let Linear { batch, inputs, outputs } = *self;
-        assert!(x.len() >= batch * inputs, "linear: x has {} elements", x.len());
-        assert!(dy.len() >= batch * outputs, "linear: dy has {} elements", dy.len());
         assert!(dw.len() >= self.weight_len(), "linear: dw has {} elements", dw.len());
         let wanted = self.grad_weight_scratch();
         assert!(scratch.len() >= wanted, "linear: scratch of {} floats, {wanted} needed", scratch.len());
+        let panel = panels_len(self.inputs, PANEL) as isize;
+        let product = self.weight_product(x, dy, accumulate, scratch).into_panels(dw.as_mut_ptr(), panel);
+        // SAFETY: lengths checked.
+        unsafe { product.run(Family::active(), self.inputs, self.is_small()) }
+    }
+
+    /// Whether one thread does better than several.
+    fn is_small(&self) -> bool {
+        self.batch * self.inputs * self.outputs <= SERIAL_WORK
+    }
+
+    /// `xᵀ·dy` with `dy` packed into `scratch`; where the result goes is left open.
+    fn weight_product(&self, x: &[f32], dy: &[f32], accumulate: bool, scratch: &mut [f32]) -> Product {
+        let Linear { batch, inputs, outputs } = *self;
+        assert!(x.len() >= batch * inputs, "linear: x has {} elements", x.len());
+        assert!(dy.len() >= batch * outputs, "linear: dy has {} elements", dy.len());
         let source = Source { b: dy.as_ptr(), ld: outputs, trans: false, k: batch, n: outputs };
         let panels = outputs.div_ceil(PANEL);
-        let serial = batch * inputs * outputs <= SERIAL_WORK;
+        assert!(scratch.len() >= panels_len(batch, outputs), "linear: scratch of {} floats", scratch.len());
         // SAFETY: lengths checked.
         unsafe {
-            if serial {
+            if self.is_small() {
                 source.pack(0..panels, scratch.as_mut_ptr());
             } else {
                 source.pack_all(0..panels, scratch.as_mut_ptr());
             }
         }
-        let product = Product {
+        Product {
             n: panels * PANEL,
             k: batch,
             a: x.as_ptr(),
@@ -247,13 +265,55 @@ impl Linear {
             b: scratch.as_ptr(),
             b_row: PANEL as isize,
             b_panel: panels_len(batch, PANEL) as isize,
-            c: dw.as_mut_ptr(),
+            c: std::ptr::null_mut(),
             c_row: PANEL as isize,
-            c_panel: panels_len(inputs, PANEL) as isize,
+            c_panel: 0,
             finish: Finish::plain(accumulate),
+        }
+    }
+
+    /// Floats of scratch for [`Self::update_weight`].
+    pub fn update_weight_scratch(&self) -> usize {
+        panels_len(self.batch, self.outputs) + threads::count() * TILE_LEN
+    }
+
+    /// The gradient of [`Self::grad_weight`] and an optimiser's step with it in one pass: each tile of the gradient
+    /// updates its part of the parameters (in panels) and is forgotten. The same bits as the two passes.
+    ///
+    /// # Panics
+    /// If a slice is too short, or `target` is not as long as the weights.
+    pub fn update_weight(&self, x: &[f32], dy: &[f32], target: &Pieces<'_>, scratch: &mut [f32]) {
+        let wanted = self.update_weight_scratch();
+        assert!(scratch.len() >= wanted, "linear: scratch of {} floats, {wanted} needed", scratch.len());
+        assert_eq!(target.len(), self.weight_len(), "linear: as many parameters as weights");
+        let (packed, tiles) = scratch.split_at_mut(panels_len(self.batch, self.outputs));
+        let product = self.weight_product(x, dy, false, packed);
+        let (family, tiles) = (Family::active(), Shared::new(tiles));
+        let (panels, down) = (self.outputs.div_ceil(PANEL), self.inputs.div_ceil(MAX_BLOCK_ROWS));
+        let tasks = down * panels.div_ceil(TILE_PANELS);
+        let tile = |task: usize| {
+            let rows = even(self.inputs, MAX_BLOCK_ROWS, task % down);
+            let first = task / down * TILE_PANELS;
+            let columns = first..(first + TILE_PANELS).min(panels);
+            let at = threads::worker() * TILE_LEN;
+            // SAFETY: each worker has its own tile.
+            let tile = unsafe { tiles.part(at..at + TILE_LEN) };
+            let size = rows.len() * PANEL;
+            let corner = rows.start * PANEL + first * size;
+            let part = product.into_panels(tile.as_mut_ptr().wrapping_sub(corner), size as isize);
+            // SAFETY: the tile's first row and panel land on its first float, and it has room for all of them;
+            // operands were checked.
+            unsafe { part.block(family, rows.clone(), columns.clone(), None) }
+            for (panel, g) in columns.zip(tile.chunks_exact(size)) {
+                // SAFETY: tasks' tiles are disjoint.
+                unsafe { target.update((panel * self.inputs + rows.start) * PANEL, g) }
+            }
         };
-        // SAFETY: lengths checked.
-        unsafe { product.run(Family::active(), inputs, serial) }
+        if self.is_small() {
+            (0..tasks).for_each(tile);
+        } else {
+            threads::parallel_for(tasks, tile);
+        }
     }
 
     /// `db (+)= Σ_b dy[b]`, of length `O`.

@@ -109,6 +109,11 @@ pub(crate) fn even(len: usize, most: usize, index: usize) -> Range<usize> {
 }
 
 impl Product {
+    /// The same product with its result in panels at `c`, `c_panel` apart.
+    pub(crate) fn into_panels(self, c: *mut f32, c_panel: isize) -> Product {
+        Product { c, c_row: PANEL as isize, c_panel, ..self }
+    }
+
     /// Computes all of `C`, `m` rows, in tasks of blocks, or on this thread.
     ///
     /// # Safety

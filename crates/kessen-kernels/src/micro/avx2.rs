@@ -22,8 +22,7 @@ pub(crate) fn splat(value: f32) -> V {
 #[target_feature(enable = "avx2,fma")]
 #[inline]
 pub(crate) fn prefetch_write(p: *mut f32) {
-    // SAFETY: a prefetch never faults.
-    unsafe { _mm_prefetch::<_MM_HINT_ET0>(p.cast_const().cast()) }
+    _mm_prefetch::<_MM_HINT_ET0>(p.cast_const().cast());
 }
 
 /// # Safety

@@ -8,7 +8,8 @@ mod rule;
 
 use crate::isa::Isa;
 use crate::threads::{Shared, parallel_chunks};
-use rule::Rule;
+use rule::{Moments, Momentum, Plain, Rms, Rule};
+use std::ops::Range;
 
 /// Elements of one task.
 const GRAIN: usize = 16 * 1024;
@@ -56,10 +57,19 @@ impl Sgd {
     /// # Panics
     /// If the lengths differ.
     pub fn step(&self, p: &mut [f32], g: &[f32], velocity: &mut [f32], common: Common<'_>) {
+        self.pieces(p, velocity, common).run(g);
+    }
+
+    /// The same step for a gradient that comes in pieces.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn pieces<'a>(&self, p: &'a mut [f32], velocity: &'a mut [f32], common: Common<'a>) -> Pieces<'a> {
         if self.momentum == 0.0 {
-            run(rule::Plain { lr: self.lr, decay: self.weight_decay }, p, g, [], common);
+            let rule = AnyRule::Plain(Plain { lr: self.lr, decay: self.weight_decay });
+            Pieces::new(rule, p, [&mut [], &mut [], &mut []], 0, common)
         } else {
-            run(rule::Momentum(*self), p, g, [velocity], common);
+            Pieces::new(AnyRule::Momentum(Momentum(*self)), p, [velocity, &mut [], &mut []], 1, common)
         }
     }
 }
@@ -92,7 +102,21 @@ impl Adam {
     /// # Panics
     /// If the lengths differ.
     pub fn step(&self, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], common: Common<'_>) {
-        run(rule::Moments::new(self), p, g, [m, v], common);
+        self.pieces(p, m, v, common).run(g);
+    }
+
+    /// The same step for a gradient that comes in pieces.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn pieces<'a>(
+        &self,
+        p: &'a mut [f32],
+        m: &'a mut [f32],
+        v: &'a mut [f32],
+        common: Common<'a>,
+    ) -> Pieces<'a> {
+        Pieces::new(AnyRule::Moments(Moments::new(self)), p, [m, v, &mut []], 2, common)
     }
 }
 
@@ -131,11 +155,26 @@ impl RmsProp {
         b: &mut [f32],
         common: Common<'_>,
     ) {
+        self.pieces(p, v, a, b, common).run(g);
+    }
+
+    /// The same step for a gradient that comes in pieces.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn pieces<'a>(
+        &self,
+        p: &'a mut [f32],
+        v: &'a mut [f32],
+        a: &'a mut [f32],
+        b: &'a mut [f32],
+        common: Common<'a>,
+    ) -> Pieces<'a> {
         match (self.centered, self.momentum != 0.0) {
-            (false, false) => run(rule::Rms::<false, false>(*self), p, g, [v], common),
-            (true, false) => run(rule::Rms::<true, false>(*self), p, g, [v, a], common),
-            (false, true) => run(rule::Rms::<false, true>(*self), p, g, [v, b], common),
-            (true, true) => run(rule::Rms::<true, true>(*self), p, g, [v, a, b], common),
+            (false, false) => Pieces::new(AnyRule::Rms(Rms(*self)), p, [v, &mut [], &mut []], 1, common),
+            (true, false) => Pieces::new(AnyRule::RmsCentred(Rms(*self)), p, [v, a, &mut []], 2, common),
+            (false, true) => Pieces::new(AnyRule::RmsMomentum(Rms(*self)), p, [v, b, &mut []], 2, common),
+            (true, true) => Pieces::new(AnyRule::RmsBoth(Rms(*self)), p, [v, a, b], 3, common),
         }
     }
 }
@@ -148,33 +187,105 @@ struct Around {
     keep: f32,
 }
 
-/// Runs a rule over the slices in parallel.
-fn run<R: Rule<N>, const N: usize>(
-    rule: R,
-    p: &mut [f32],
-    g: &[f32],
-    states: [&mut [f32]; N],
-    common: Common<'_>,
-) {
-    let n = p.len();
-    assert_eq!(g.len(), n, "optimiser: one gradient a parameter");
-    assert!(states.iter().all(|s| s.len() == n), "optimiser: one state a parameter");
-    let (average, keep) = match common.average {
-        Some((average, decay)) => (Some(Shared::new(average)), 1.0 - decay),
-        None => (None, 0.0),
-    };
-    assert!(average.as_ref().is_none_or(|a| a.len() == n), "optimiser: one average a parameter");
-    let around = Around { grad_scale: common.grad_scale, clip: common.clip, keep };
-    let isa = Isa::active();
-    let (p, states) = (Shared::new(p), states.map(Shared::new));
-    parallel_chunks(n, GRAIN, |range| {
-        // SAFETY: chunks are disjoint.
-        let (p, average) =
-            unsafe { (p.part(range.clone()), average.as_ref().map(|a| a.part(range.clone()))) };
+/// Every rule with the number of its states.
+#[derive(Clone, Copy)]
+enum AnyRule {
+    Plain(Plain),
+    Momentum(Momentum),
+    Moments(Moments),
+    Rms(Rms<false, false>),
+    RmsCentred(Rms<true, false>),
+    RmsMomentum(Rms<false, true>),
+    RmsBoth(Rms<true, true>),
+}
+
+/// A step under way: a parameter with its state, changed piece by piece as the gradient becomes known. So a product
+/// that computes a gradient can hand each tile on while it lies in cache, and no gradient is ever stored as a whole.
+pub struct Pieces<'a> {
+    rule: AnyRule,
+    around: Around,
+    isa: Isa,
+    p: Shared<'a, f32>,
+    states: [Shared<'a, f32>; 3],
+    average: Option<Shared<'a, f32>>,
+}
+
+impl<'a> Pieces<'a> {
+    /// A step whose rule has `used` states, the first ones of `states`.
+    fn new(
+        rule: AnyRule,
+        p: &'a mut [f32],
+        states: [&'a mut [f32]; 3],
+        used: usize,
+        common: Common<'a>,
+    ) -> Self {
+        let n = p.len();
+        assert!(states[..used].iter().all(|s| s.len() == n), "optimiser: one state a parameter");
+        let (average, keep) = match common.average {
+            Some((average, decay)) => (Some(Shared::new(average)), 1.0 - decay),
+            None => (None, 0.0),
+        };
+        assert!(average.as_ref().is_none_or(|a| a.len() == n), "optimiser: one average a parameter");
+        let around = Around { grad_scale: common.grad_scale, clip: common.clip, keep };
+        Self { rule, around, isa: Isa::active(), p: Shared::new(p), states: states.map(Shared::new), average }
+    }
+
+    /// Number of parameters.
+    pub fn len(&self) -> usize {
+        self.p.len()
+    }
+
+    /// Whether there is no parameter.
+    pub fn is_empty(&self) -> bool {
+        self.p.is_empty()
+    }
+
+    /// Updates all parameters, in parallel.
+    ///
+    /// # Panics
+    /// If there are not as many gradients.
+    pub fn run(&self, g: &[f32]) {
+        assert_eq!(g.len(), self.len(), "optimiser: one gradient a parameter");
+        parallel_chunks(g.len(), GRAIN, |range| {
+            // SAFETY: chunks are disjoint.
+            unsafe { self.update(range.start, &g[range.clone()]) }
+        });
+    }
+
+    /// Updates the parameters from `at` on, whose gradients are `g`.
+    ///
+    /// # Safety
+    /// Nobody else updates any of these parameters meanwhile.
+    ///
+    /// # Panics
+    /// If there are fewer parameters.
+    pub unsafe fn update(&self, at: usize, g: &[f32]) {
+        let range = at..at + g.len();
+        // SAFETY: the caller's promise, for each of the rules.
+        unsafe {
+            match self.rule {
+                AnyRule::Plain(rule) => self.apply(rule, range, g),
+                AnyRule::Momentum(rule) => self.apply(rule, range, g),
+                AnyRule::Moments(rule) => self.apply(rule, range, g),
+                AnyRule::Rms(rule) => self.apply(rule, range, g),
+                AnyRule::RmsCentred(rule) => self.apply(rule, range, g),
+                AnyRule::RmsMomentum(rule) => self.apply(rule, range, g),
+                AnyRule::RmsBoth(rule) => self.apply(rule, range, g),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for [`Self::update`].
+    unsafe fn apply<R: Rule<N>, const N: usize>(&self, rule: R, range: Range<usize>, g: &[f32]) {
+        // SAFETY: the caller's promise.
+        let p = unsafe { self.p.part(range.clone()) };
+        // SAFETY: as above; a rule's states are as long as its parameters.
+        let states: [&mut [f32]; N] = std::array::from_fn(|k| unsafe { self.states[k].part(range.clone()) });
         // SAFETY: as above.
-        let states = states.each_ref().map(|s| unsafe { s.part(range.clone()) });
-        rule.apply(isa, around, p, &g[range], states, average);
-    });
+        let average = self.average.as_ref().map(|a| unsafe { a.part(range.clone()) });
+        rule.apply(self.isa, self.around, p, g, states, average);
+    }
 }
 
 #[cfg(test)]

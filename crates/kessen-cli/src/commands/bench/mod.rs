@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use kessen_engine::{Clock, CompileOptions, Data, Executable, Outcome, Precision, Session};
 use kessen_graph::{Bindings, Graph};
-use kessen_train::{Loss, Optimizer, StepSpec, TrainStep, Watch, sgd};
+use kessen_train::{Bytes, Loss, Optimizer, StepSpec, TrainStep, Watch, sgd};
 use serde_json::json;
 
 use crate::failure::{unknown, usage};
@@ -71,6 +71,9 @@ pub struct Args {
     /// Print where the time goes: time, GFLOP/s, GB/s and share of the machine's peak of each step and kernel.
     #[arg(long)]
     profile: bool,
+    /// The most memory that a training step may take, such as 2GB.
+    #[arg(long, value_name = "SIZE")]
+    memory_limit: Option<Bytes>,
     /// What computes: `cpu` or `reference`.
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     backend: String,
@@ -203,7 +206,8 @@ impl Call {
             }
             false => (subject.graph.for_inference()?, CompileOptions::inference(), None),
         };
-        let options = options.precision(subject.precision);
+        let limit = args.memory_limit.map(|limit| limit.0);
+        let options = options.precision(subject.precision).memory_limit(limit);
         let mut session = Session::new(&*backend, &graph, &subject.bindings, &options)?;
         session.init_params(0)?;
         let inputs = inputs::draw(&graph, &subject.bindings, classes(&subject.graph, &subject.loss))?;

@@ -5,6 +5,7 @@ use kessen_graph::{NodeId, Op, ValueId};
 use kessen_kernels::epilogue::{Activation, Epilogue};
 use kessen_kernels::gemm::{Gemm, Linear};
 
+use super::optimizer::{self, Now};
 use crate::Result;
 use crate::cpu::builder::{Layout, PlanBuilder};
 use crate::cpu::memory::{Buf, Views};
@@ -133,6 +134,34 @@ pub(crate) fn lower_matmul(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
         for (gemm, [at_a, at_b, at_c]) in &gemms {
             gemm.run(&a[*at_a..], &w[*at_b..], &mut c[*at_c..], &Epilogue::store(), scratch);
         }
+        Ok(())
+    });
+    Ok(())
+}
+
+/// The gradient to a linear layer's weight and the optimiser's step with it: one step where both the layer's kernel
+/// and the optimiser work on the parameter where it lies, else two.
+pub(crate) fn lower_update(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
+    let (product, step) = (b.graph.node(group[0]), b.graph.node(group[1]));
+    let (dy, x) = (product.inputs[0], product.inputs[1]);
+    let ParamLayout::Linear(linear) = b.kernel_layout(product.outputs[0]) else {
+        lower_matmul(b, group[0])?;
+        return optimizer::lower(b, group[1]);
+    };
+    let Some(mut writes) = optimizer::in_place(b, step) else {
+        lower_matmul(b, group[0])?;
+        return optimizer::lower(b, group[1]);
+    };
+    let linear = Linear { batch: b.len(dy) / linear.outputs.max(1), ..linear };
+    let reads =
+        [b.plain(x), b.plain(dy), b.plain(step.inputs[2]), b.plain(step.inputs[3]), b.plain(step.inputs[4])];
+    let scratch = writes.len();
+    writes.push(b.scratch(linear.update_weight_scratch()));
+    let op = step.op.clone();
+    let kernel = format!("linear gradient to weight + {}", op.operator().name());
+    b.step(&kernel, &reads, &writes, move |views, _| {
+        let pieces = optimizer::pieces(&op, Now::read(views, 2), views);
+        linear.update_weight(views.read(0), views.read(1), &pieces, views.write(scratch));
         Ok(())
     });
     Ok(())

@@ -54,6 +54,7 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
         Op::LayerNorm(_) => norm::lower_layer(b, id),
         Op::LayerNormGrad(_) => norm::lower_layer_grad(b, id),
         Op::Linear(_) => linear::lower(b, group),
+        Op::MatMul(_) if group.len() > 1 => linear::lower_update(b, group),
         Op::MatMul(_) => linear::lower_matmul(b, id),
         Op::Unary(_) | Op::UnaryGrad(_) | Op::Binary(_) | Op::Clamp(_) | Op::ClampGrad(_) => {
             elementwise::lower(b, group)

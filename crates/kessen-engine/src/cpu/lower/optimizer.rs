@@ -1,9 +1,9 @@
 //! One step of an optimiser, in place: the parameter and its state are overwritten where they lie.
 
 use kessen_graph::ops::optimizer::AdamStep;
-use kessen_graph::{NodeId, Op};
+use kessen_graph::{Node, NodeId, Op, ValueId};
 use kessen_kernels::elementwise::{Binary, Instruction, Program, Source, Unary};
-use kessen_kernels::optim::{Adam, Common, RmsProp, Sgd};
+use kessen_kernels::optim::{Adam, Common, Pieces, RmsProp, Sgd};
 use kessen_kernels::reduce;
 
 use crate::Result;
@@ -12,21 +12,45 @@ use crate::cpu::memory::{Buf, Views};
 
 /// What changes from step to step.
 #[derive(Debug, Clone, Copy)]
-struct Now {
+pub(super) struct Now {
     lr: f32,
     grad_scale: f32,
     step: f32,
 }
 
+impl Now {
+    /// Learning rate, scale and step, which a step reads from position `k` on.
+    pub fn read(views: &Views<'_>, k: usize) -> Self {
+        Self { lr: views.read(k)[0], grad_scale: views.read(k + 1)[0], step: views.read(k + 2)[0] }
+    }
+}
+
+/// The parameter and its states.
+fn targets(node: &Node) -> impl Iterator<Item = ValueId> {
+    std::iter::once(node.inputs[0]).chain(node.inputs[5..].iter().copied())
+}
+
+fn layout_of(b: &PlanBuilder<'_>, node: &Node) -> Layout {
+    if b.has_kernel_layout(node.inputs[0]) { Layout::Kernel } else { Layout::Plain }
+}
+
+/// The buffers of the parameter and its states as those of their next values, where all can be overwritten.
+pub(super) fn in_place(b: &mut PlanBuilder<'_>, node: &Node) -> Option<Vec<Buf>> {
+    let layout = layout_of(b, node);
+    if !node.outputs.iter().all(|&v| b.param_under(v, layout).is_some()) {
+        return None;
+    }
+    node.outputs.iter().map(|&v| b.result_over_param(v, layout)).collect()
+}
+
 /// Parameter and state in place of their results; reads are grad, lr, grad_scale, step.
 pub(crate) fn lower(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
     let node = b.graph.node(id);
-    let layout = if b.has_kernel_layout(node.inputs[0]) { Layout::Kernel } else { Layout::Plain };
+    let layout = layout_of(b, node);
     let grad = b.located(node.inputs[1], layout);
     let reads = [grad, b.plain(node.inputs[2]), b.plain(node.inputs[3]), b.plain(node.inputs[4])];
-    let before = std::iter::once(node.inputs[0]).chain(node.inputs[5..].iter().copied());
     let mut writes: Vec<Buf> = Vec::new();
-    for (old, &new) in before.zip(&node.outputs) {
+    for (old, &new) in targets(node).zip(&node.outputs) {
         let from = b.located(old, layout);
         let to = match b.result_over_param(new, layout) {
             Some(buf) => buf,
@@ -48,16 +72,16 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
         return lower_amsgrad(b, adam.clone(), &reads, &writes);
     }
     b.step(node.op.operator().name(), &reads, &writes, move |views, _| {
-        let now = Now { lr: views.read(1)[0], grad_scale: views.read(2)[0], step: views.read(3)[0] };
-        run(&op, now, views);
+        pieces(&op, Now::read(views, 1), views).run(views.read(0));
         Ok(())
     });
     Ok(())
 }
 
-fn run(op: &Op, now: Now, views: &Views<'_>) {
+/// The kernel's step on the parameter and its states, which a step writes first. Not for amsgrad.
+pub(super) fn pieces<'v>(op: &Op, now: Now, views: &Views<'v>) -> Pieces<'v> {
     let common = Common { grad_scale: now.grad_scale, ..Common::default() };
-    let (p, g) = (views.write(0), views.read(0));
+    let p = views.write(0);
     match op {
         Op::SgdStep(o) => {
             let sgd = Sgd {
@@ -68,7 +92,7 @@ fn run(op: &Op, now: Now, views: &Views<'_>) {
                 nesterov: o.nesterov,
                 first: now.step <= 1.0,
             };
-            sgd.step(p, g, if o.momentum == 0.0 { &mut [] } else { views.write(1) }, common);
+            sgd.pieces(p, if o.momentum == 0.0 { &mut [] } else { views.write(1) }, common)
         }
         Op::AdamStep(o) => {
             let adam = Adam {
@@ -80,7 +104,7 @@ fn run(op: &Op, now: Now, views: &Views<'_>) {
                 decoupled: o.decoupled,
                 step: now.step as u64,
             };
-            adam.step(p, g, views.write(1), views.write(2), common);
+            adam.pieces(p, views.write(1), views.write(2), common)
         }
         Op::RmspropStep(o) => {
             let rms = RmsProp {
@@ -97,7 +121,7 @@ fn run(op: &Op, now: Now, views: &Views<'_>) {
                 (false, true) => (&mut [], views.write(2)),
                 (true, true) => (views.write(2), views.write(3)),
             };
-            rms.step(p, g, views.write(1), a, buffer, common);
+            rms.pieces(p, views.write(1), a, buffer, common)
         }
         _ => unreachable!("not an optimiser"),
     }

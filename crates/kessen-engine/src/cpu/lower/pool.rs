@@ -120,7 +120,8 @@ pub(crate) fn lower_grad(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
     Ok(())
 }
 
-/// The result of the max pooling whose gradient `node` computes: the kernel finds the winners by it.
+/// The result of the max pooling whose gradient `node` computes: the kernel finds the winners by it. Where it was
+/// computed twice, the second result.
 pub(crate) fn forward_result(graph: &Graph, node: &Node) -> Option<ValueId> {
     let x = *node.inputs.get(1)?;
     let same = |n: &&Node| match (&n.op, &node.op) {
@@ -131,7 +132,7 @@ pub(crate) fn forward_result(graph: &Graph, node: &Node) -> Option<ValueId> {
         (Op::AdaptivePool(a), Op::AdaptivePoolGrad(g)) => (a.kind, a.size) == (g.kind, g.size),
         _ => false,
     };
-    graph.nodes().iter().find(|n| n.inputs[0] == x && same(n)).map(|n| n.outputs[0])
+    graph.nodes().iter().rev().find(|n| n.inputs[0] == x && same(n)).map(|n| n.outputs[0])
 }
 
 fn words(layout: Layout) -> &'static str {

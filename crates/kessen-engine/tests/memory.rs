@@ -1,0 +1,245 @@
+//! Training within less memory: recomputation and updates in one pass change no bit of a loss, a parameter or a state.
+
+use kessen_engine::{Backend, Clock, CompileOptions, Cpu, Error, Outcome, Session};
+use kessen_graph::attribute::Padding;
+use kessen_graph::ops::conv::conv;
+use kessen_graph::ops::global_norm::GlobalNorm;
+use kessen_graph::ops::max_pool::MaxPool;
+use kessen_graph::ops::optimizer::{AdamStep, RmspropStep, SgdStep};
+use kessen_graph::ops::recurrent_layer::{RecurrentInputs, lstm};
+use kessen_graph::ops::transformer_layer::transformer;
+use kessen_graph::ops::unary::UnaryKind;
+use kessen_graph::{Bindings, Graph, GraphBuilder, Init, Op, ParamKind, Wire, gradients, shape};
+use kessen_tensor::{DType, Rng, Tensor};
+
+type AnyError = Box<dyn std::error::Error>;
+
+/// A network with its loss as its output.
+type Wiring = fn(&GraphBuilder) -> Wire;
+
+fn block(x: &Wire, path: &str, channels: usize) -> Wire {
+    let path = |part: &str| format!("{path}.{part}");
+    let h = x.conv(&path("conv1"), conv(channels, 3).padding(1).no_bias()).batch_norm(&path("bn1")).relu();
+    let h = h.dropout(0.2).conv(&path("conv2"), conv(channels, 3).padding(1)).batch_norm(&path("bn2"));
+    h.add(x).relu()
+}
+
+/// Batch normalisation, residuals, dropout, both kinds of pooling.
+fn residual(g: &GraphBuilder) -> Wire {
+    let x = g.input("x", shape![4, 3, 24, 24]);
+    let mut h = x.conv("stem", conv(16, 3).padding(1)).batch_norm("bn").relu();
+    for k in 0..4 {
+        h = block(&h, &format!("block{k}"), 16);
+        if k == 1 {
+            h = h.max_pool(2);
+        }
+    }
+    let logits = h.avg_pool(2).flatten().dropout(0.5).linear("fc1", 40).relu().linear("fc2", 10);
+    logits.cross_entropy(&g.input_ids("target", shape![4]))
+}
+
+/// Branches that are joined, as in GoogLeNet; a picture that is normalised first.
+fn branches(g: &GraphBuilder) -> Wire {
+    let x = g.input("x", shape![4, 3, 16, 16]).batch_norm("bn");
+    let mut h = x.conv("stem", conv(20, 3).padding(1)).leaky_relu(0.1);
+    for k in 0..3 {
+        let branch = |name: &str, channels, size: usize| {
+            h.conv(&format!("{name}{k}"), conv(channels, size).padding(size / 2)).relu()
+        };
+        let window =
+            MaxPool { kernel: [3, 3], stride: [1, 1], padding: Padding::from(1), ..MaxPool::default() };
+        let pooled = h.max_pool_with(window).conv(&format!("pool{k}"), conv(4, 1)).silu();
+        h = branch("a", 4, 1).concat(&[&branch("b", 12, 3), &pooled], 1);
+    }
+    h.global_avg_pool().flatten().linear("fc", 10).cross_entropy(&g.input_ids("target", shape![4]))
+}
+
+/// A stack of Transformer layers on word vectors.
+fn encoder(g: &GraphBuilder) -> Wire {
+    let mut h = g.input_ids("x", shape![4, 16]).embedding("words", 12, 32);
+    for k in 0..3 {
+        let spec = transformer(4, 64).norm_first().causal().activation(UnaryKind::Gelu).dropout(0.1);
+        h = h.transformer_encoder_layer(&format!("layer{k}"), spec);
+    }
+    h.reshape(shape![64, 32]).linear("fc", 10).cross_entropy(&g.input_ids("target", shape![64]))
+}
+
+/// Two recurrent layers with dropout between them, and lengths.
+fn tagger(g: &GraphBuilder) -> Wire {
+    let x = g.input_ids("x", shape![4, 12]).embedding("words", 12, 16);
+    let lengths = Some(g.input_ids("lengths", shape![4]));
+    let inputs = RecurrentInputs { lengths, ..RecurrentInputs::default() };
+    let h = x.recurrent_with("rnn", lstm(24).layers(2).bidirectional().dropout(0.3), inputs).output;
+    h.reshape(shape![48, 48]).tanh().linear("fc", 10).cross_entropy(&g.input_ids("target", shape![48]))
+}
+
+/// A perceptron whose products are large enough for several tasks.
+fn perceptron(g: &GraphBuilder) -> Wire {
+    let h = g.input("x", shape![24, 150]).linear("a", 260).relu().linear("b", 130).gelu();
+    h.linear("c", 10).cross_entropy(&g.input_ids("target", shape![24]))
+}
+
+const NETWORKS: [(&str, Wiring); 5] = [
+    ("residual", residual),
+    ("branches", branches),
+    ("encoder", encoder),
+    ("tagger", tagger),
+    ("perceptron", perceptron),
+];
+
+fn sgd() -> (Op, &'static [&'static str]) {
+    (SgdStep { momentum: 0.9, weight_decay: 0.01, ..SgdStep::default() }.into(), &["velocity"])
+}
+
+/// The training step: outputs `loss`, and with `watch` the length of the gradient.
+fn training(wiring: Wiring, (op, states): (Op, &[&str]), watch: bool) -> Result<Graph, AnyError> {
+    let mut graph = Graph::build("step", |g| [("loss", wiring(g))])?.for_training()?;
+    let loss = graph.outputs()[0].1;
+    let weights: Vec<_> = graph.param_ids().filter(|&p| graph.param(p).kind == ParamKind::Weight).collect();
+    let values: Vec<_> = weights.iter().map(|&p| graph.param(p).value).collect();
+    let found: Option<Vec<_>> = gradients(&mut graph, loss, &values)?.into_iter().collect();
+    let found = found.ok_or("a weight takes no part")?;
+    if watch {
+        let norm = graph.add_node("norm", GlobalNorm {}, &found)?[0];
+        graph.add_output("norm", norm)?;
+    }
+    let (lr, one) = (graph.add_scalar(0.01)?, graph.add_scalar(1.0)?);
+    for (param, gradient) in weights.into_iter().zip(found) {
+        let (path, shape) = (graph.param(param).path.clone(), graph.param(param).shape.clone());
+        let mut operands = vec![graph.param(param).value, gradient, lr, one, one];
+        let mut updated = vec![param];
+        for state in states {
+            let state = format!("{path}.{state}");
+            operands.push(graph.add_param(&state, &shape, Init::Constant(0.0), ParamKind::State)?);
+            updated.extend(graph.param_ids().last());
+        }
+        let new = graph.add_node(&format!("{path}.step"), op.clone(), &operands)?;
+        for (param, value) in updated.into_iter().zip(new) {
+            graph.add_update(param, value)?;
+        }
+    }
+    graph.check()?;
+    Ok(graph)
+}
+
+/// Losses and all parameters after three steps.
+struct Outcomes {
+    numbers: Vec<(String, Vec<u64>)>,
+    /// Bytes of values and scratch.
+    memory: usize,
+    plan: String,
+}
+
+fn run(graph: &Graph, backend: &dyn Backend, limit: Option<usize>) -> Result<Outcomes, AnyError> {
+    let options = CompileOptions::training("loss").memory_limit(limit);
+    let mut session = Session::new(backend, graph, &Bindings::default(), &options)?;
+    session.init_params(1)?;
+    let mut numbers = Vec::new();
+    for step in 0..3 {
+        for &v in graph.inputs() {
+            let value = graph.value(v);
+            let shape: Vec<usize> = value.ty.shape.iter().filter_map(|d| d.as_fixed()).collect();
+            let mut rng = Rng::named(step, &value.name);
+            let count = shape.iter().product();
+            let tensor = match value.ty.dtype {
+                DType::I64 => Tensor::from_vec(&shape, (0..count).map(|_| rng.below(10) as i64).collect())?,
+                _ => Tensor::from_vec(&shape, (0..count).map(|_| rng.normal() as f32).collect())?,
+            };
+            session.write_input(&value.name, &tensor)?;
+        }
+        assert_eq!(session.step(Clock { seed: 3, step })?, Outcome::Done);
+        numbers.push((format!("loss {step}"), bits(&session.output_tensor(0)?)));
+    }
+    let kinds = [ParamKind::Weight, ParamKind::Buffer, ParamKind::State];
+    numbers.extend(session.read_params(&kinds)?.into_iter().map(|(path, value)| (path, bits(&value))));
+    let (memory, plan) = (session.executable().memory(), session.executable().describe());
+    Ok(Outcomes { numbers, memory, plan })
+}
+
+fn bits(value: &Tensor) -> Vec<u64> {
+    value.to_f64_vec().into_iter().map(f64::to_bits).collect()
+}
+
+fn assert_same(what: &str, a: &Outcomes, b: &Outcomes) {
+    for ((name, x), (_, y)) in a.numbers.iter().zip(&b.numbers) {
+        assert!(x == y, "{what}: {name} differs");
+    }
+}
+
+/// What a plan of no memory says it needs at least, and how much of it lasts.
+fn least(graph: &Graph, backend: &dyn Backend) -> (usize, usize) {
+    let options = CompileOptions::training("loss").memory_limit(Some(1));
+    match backend.compile(graph, &Bindings::default(), &options).err() {
+        Some(Error::Memory { needed, limit: 1, lasting }) => (needed, lasting),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn recomputation_fits_the_limit_and_changes_no_bit() {
+    for (name, wiring) in NETWORKS {
+        let graph = training(wiring, sgd(), false).unwrap_or_else(|e| panic!("{name}: {e}"));
+        for backend in [Cpu::new(), Cpu::unfused()] {
+            let whole = run(&graph, &backend, None).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let (least, lasting) = least(&graph, &backend);
+            let full = lasting + whole.memory;
+            assert!(least <= full, "{name}");
+            for part in 0..=8 {
+                let limit = least + (full - least) * part / 8;
+                let what = format!("{name} with {limit} of {full} bytes, {least} at least");
+                let found = run(&graph, &backend, Some(limit)).unwrap_or_else(|e| panic!("{what}: {e}"));
+                assert!(lasting + found.memory <= limit, "{what}: takes {}", lasting + found.memory);
+                assert_same(&what, &whole, &found);
+            }
+            assert!(run(&graph, &backend, Some(least - 1)).is_err(), "{name}: less than the least");
+        }
+    }
+}
+
+#[test]
+fn a_deep_network_needs_a_fraction_of_its_memory() {
+    for (name, wiring, share) in
+        [("residual", residual as Wiring, 0.65), ("branches", branches, 0.7), ("encoder", encoder, 0.7)]
+    {
+        let graph = training(wiring, sgd(), false).unwrap();
+        let whole = run(&graph, &Cpu::new(), None).unwrap().memory as f64;
+        let (least, lasting) = least(&graph, &Cpu::new());
+        let found = (least - lasting) as f64 / whole;
+        assert!(found <= share, "{name}: {found:.2} of the memory of values and scratch");
+    }
+}
+
+#[test]
+fn an_update_in_the_gradients_product_changes_no_bit() {
+    let adam = AdamStep { weight_decay: 0.01, decoupled: true, ..AdamStep::default() };
+    let rmsprop = RmspropStep { momentum: 0.5, centered: true, ..RmspropStep::default() };
+    let rmsprop_states = rmsprop.state();
+    let optimizers: [(Op, &[&str]); 4] = [
+        sgd(),
+        (SgdStep::default().into(), &[]),
+        (adam.into(), &["m", "v"]),
+        (rmsprop.into(), rmsprop_states),
+    ];
+    for (op, states) in optimizers {
+        let name = op.operator().name();
+        for (network, wiring) in [("perceptron", perceptron as Wiring), ("encoder", encoder)] {
+            // Where the gradient's length is asked for, the gradient is stored.
+            let [fused, stored] = [false, true].map(|watch| {
+                let graph = training(wiring, (op.clone(), states), watch).unwrap();
+                run(&graph, &Cpu::new(), None).unwrap_or_else(|e| panic!("{network}, {name}: {e}"))
+            });
+            let step = format!("linear gradient to weight + {name}");
+            assert!(fused.plan.contains(&step), "{}", fused.plan);
+            assert!(!stored.plan.contains(&step), "{}", stored.plan);
+            assert_same(&format!("{network}, {name}"), &fused, &stored);
+        }
+    }
+}
+
+#[test]
+fn a_limit_that_cannot_be_kept_says_what_would_do() {
+    let graph = training(perceptron, sgd(), false).unwrap();
+    let options = CompileOptions::training("loss").memory_limit(Some(100_000));
+    let error = Session::new(&Cpu::new(), &graph, &Bindings::default(), &options).unwrap_err().to_string();
+    assert!(error.contains("the limit is 100 kB") && error.contains("at least"), "{error}");
+}
