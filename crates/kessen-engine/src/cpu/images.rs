@@ -218,3 +218,51 @@ impl PlanBuilder<'_> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::CompileOptions;
+    use crate::cpu::param::ParamLayout;
+    use kessen_graph::{Bindings, shape};
+
+    /// Runs `check` with a builder, a value of 48 channels in blocks, and slices of its first 16 and last 32.
+    fn with_slices(check: impl Fn(&mut PlanBuilder<'_>, Buf, [Buf; 2])) {
+        let graph = Graph::build("n", |g| {
+            let x = g.input("x", shape![2, 48, 3, 5]);
+            [("a", x.slice(1, 0, 16)), ("b", x.slice(1, 16, 48))]
+        });
+        let graph = graph.unwrap();
+        let layouts = vec![ParamLayout::Plain; graph.values().len()];
+        let live = vec![true; graph.nodes().len()];
+        let options = CompileOptions::inference();
+        let mut b = PlanBuilder::new(&graph, &live, &Bindings::default(), &options, layouts, true).unwrap();
+        let whole = b.buffer(Kind::F32, layout::blocked_len(2, 48, 3, 5), Keep::Step);
+        let [a, c] = [0, 1].map(|k| graph.outputs()[k].1);
+        let slices = [b.slice(whole, 0, a), b.slice(whole, 1, c)];
+        check(&mut b, whole, slices);
+    }
+
+    #[test]
+    fn slices_lie_in_the_whole() {
+        with_slices(|b, whole, [first, last]| {
+            let [first, last] = [first, last].map(|s| b.infos[s.index()]);
+            let (first_at, last_at) = (first.slice.unwrap(), last.slice.unwrap());
+            assert_eq!((first_at.start, first_at.own, first_at.step), (0, 240, 720));
+            assert_eq!((last_at.start, last_at.own, last_at.step), (240, 480, 720));
+            assert_eq!(last_at.start + last.len, b.infos[whole.index()].len);
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "overlapping buffers")]
+    fn one_slice_is_not_read_while_another_is_written() {
+        with_slices(|b, _, [first, last]| b.step("bad", &[first], &[last], |_, _| Ok(())));
+    }
+
+    #[test]
+    #[should_panic(expected = "overlapping buffers")]
+    fn a_slice_is_not_written_with_the_whole() {
+        with_slices(|b, whole, [first, _]| b.step("bad", &[], &[whole, first], |_, _| Ok(())));
+    }
+}
