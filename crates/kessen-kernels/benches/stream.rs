@@ -8,7 +8,7 @@ use kessen_kernels::copy::StridedCopy;
 use kessen_kernels::dropout::Dropout;
 use kessen_kernels::elementwise::{Binary, Broadcast, Instruction, Program, Source, Ternary, Unary};
 use kessen_kernels::loss::{CrossEntropy, Pointwise, Reduction as Share, pointwise, pointwise_scratch};
-use kessen_kernels::norm::{Affine, BatchNorm, Fused, RowKind, RowNorm, Saved};
+use kessen_kernels::norm::{Affine, BatchNorm, Fused, Relu, RowKind, RowNorm, Saved, Steps};
 use kessen_kernels::optim::{Adam, Common, Sgd};
 use kessen_kernels::pool::{Axis, Kind, Layout, Pool};
 use kessen_kernels::reduce::{Reduce, Reduction};
@@ -154,8 +154,14 @@ fn rows(filter: &str) {
 
 fn planes(filter: &str) {
     for (c, side) in [(64, 56), (256, 14)] {
-        let norm =
-            BatchNorm { layout: Layout::Blocked, batch: 16, channels: c, inner: side * side, eps: 1e-5 };
+        let norm = BatchNorm {
+            layout: Layout::Blocked,
+            batch: 16,
+            channels: c,
+            inner: side * side,
+            eps: 1e-5,
+            steps: Steps::default(),
+        };
         let n = norm.len();
         let (x, w, mut y, mut dx) = (data(n), data(c), vec![0.0; n], vec![0.0; n]);
         let (mut mean, mut var) = (vec![0.0; c], vec![0.0; c]);
@@ -169,9 +175,13 @@ fn planes(filter: &str) {
             let affine = Affine { weight: Some(&w), bias: Some(&w) };
             norm.normalise(&x, saved, affine, Fused { residual: Some(&x), relu: true }, &mut y);
         });
-        row(filter, &format!("batch norm backward {c}×{side}²"), 7 * n, || {
-            norm.backward(&x, Some(&y), &x, saved, Some(&w), &mut dx, None, &mut dw, &mut db, &mut scratch);
-        });
+        for (name, relu, passes) in
+            [("", Relu::Output(&y), 7), (", relu from its operand", Relu::Bias(&w), 5)]
+        {
+            row(filter, &format!("batch norm backward {c}×{side}²{name}"), passes * n, || {
+                norm.backward(&x, relu, &x, saved, Some(&w), &mut dx, None, &mut dw, &mut db, &mut scratch);
+            });
+        }
     }
     let cases = [
         ("3×3/2 of 112²", Layout::Blocked, 64, 112, 3, 2, 1),
@@ -183,7 +193,7 @@ fn planes(filter: &str) {
     for (name, layout, planes, side, kernel, stride, padding) in cases {
         let Ok(axis) = Axis::new(side, kernel, stride, [padding; 2], 1, false) else { continue };
         for kind in [Kind::Max, Kind::Average] {
-            let p = Pool { kind, layout, planes, rows: axis, columns: axis };
+            let p = Pool { kind, layout, planes, rows: axis, columns: axis, slices: None };
             let (x, mut y) = (data(p.input_len()), vec![0.0; p.output_len()]);
             let mut dx = vec![0.0; x.len()];
             row(filter, &format!("{kind:?} pool {name}"), x.len() + y.len(), || p.forward(&x, &mut y));

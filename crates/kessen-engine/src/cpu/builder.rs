@@ -6,8 +6,9 @@ use kessen_graph::{Bindings, Graph, Node, NodeId, Op, Origin, ParamId, ValueId};
 use kessen_kernels::layout;
 use kessen_tensor::{DType, Tensor};
 
-use super::lower::pool;
-use super::memory::{Buf, BufInfo, Keep, Kind};
+use super::images::Images;
+use super::lower::{norm, pool};
+use super::memory::{Buf, BufInfo, Keep, Kind, whole};
 use super::param::ParamLayout;
 use super::plan::{PlannedParam, PlannedStep, Step};
 use crate::{Clock, CompileOptions, Mode, Precision, Result, StepFacts};
@@ -34,13 +35,14 @@ pub(crate) struct PlanBuilder<'g> {
     pub steps: Vec<PlannedStep>,
     pub params: Vec<PlannedParam>,
     pub constants: Vec<(Buf, Tensor)>,
+    pub(super) images: Images,
     /// Per value: its buffers by layout.
     located: Vec<[Option<Buf>; 3]>,
     /// Per value: the layout of the parameter's class it belongs to.
     layouts: Vec<ParamLayout>,
     /// Per value: uses by nodes not lowered yet, by outputs and by updates.
     pending: Vec<usize>,
-    /// Per buffer: values that lie in it.
+    /// Per buffer that is no slice: values that lie in it or in slices of it.
     holds: HashMap<Buf, Vec<ValueId>>,
     /// Per value: whether it depends on nothing that changes between runs.
     statics: Vec<bool>,
@@ -65,6 +67,7 @@ impl<'g> PlanBuilder<'g> {
         fuse: bool,
     ) -> Result<Self> {
         let shapes = graph.shapes(bindings)?;
+        let statics = static_values(graph, options.mode);
         let mut builder = Self {
             graph,
             fuse,
@@ -77,7 +80,8 @@ impl<'g> PlanBuilder<'g> {
             located: vec![[None; 3]; graph.values().len()],
             pending: uses(graph, live),
             holds: HashMap::new(),
-            statics: static_values(graph, options.mode),
+            images: Images::new(graph, live, &statics),
+            statics,
             update_of: graph.updates().iter().map(|&(p, v)| (v, p)).collect(),
             in_prologue: false,
             guard_passed: options.guard.is_none(),
@@ -177,7 +181,8 @@ impl<'g> PlanBuilder<'g> {
         if let Some(buf) = self.located[v.index()][Layout::Plain as usize] {
             return buf;
         }
-        if let Some(buf) = self.located[v.index()][Layout::Blocked as usize] {
+        if self.lies(v, Layout::Blocked) {
+            let buf = self.blocked(v);
             let [n, c, h, w] = self.image(v);
             if h * w == 1 && c % layout::PANEL == 0 {
                 self.bind(v, Layout::Plain, buf);
@@ -207,7 +212,7 @@ impl<'g> PlanBuilder<'g> {
     /// A value in blocks of 16 channels.
     pub fn blocked(&mut self, v: ValueId) -> Buf {
         if let Some(buf) = self.located[v.index()][Layout::Blocked as usize] {
-            return buf;
+            return self.gathered(v, buf);
         }
         let buf = self.plain(v);
         let [n, c, h, w] = self.image(v);
@@ -291,15 +296,22 @@ impl<'g> PlanBuilder<'g> {
         (self.guard_passed && alike && self.is_free(buf)).then_some(buf)
     }
 
-    /// Whether no node that is still to be lowered reads what lies in `buf`.
+    /// The buffer that owns the memory of `buf`.
+    pub fn whole(&self, buf: Buf) -> Buf {
+        whole(&self.infos, buf)
+    }
+
+    /// Whether no node that is still to be lowered reads what lies in `buf`, which is no slice.
     fn is_free(&self, buf: Buf) -> bool {
         self.holds.get(&buf).is_none_or(|held| held.iter().all(|h| self.pending[h.index()] == 0))
     }
 
     /// What lay in `buf` lies there no more.
     fn forget(&mut self, buf: Buf) {
+        let infos = &self.infos;
         for held in self.holds.remove(&buf).unwrap_or_default() {
-            self.located[held.index()].iter_mut().filter(|b| **b == Some(buf)).for_each(|b| *b = None);
+            let gone = |b: &&mut Option<Buf>| b.is_some_and(|b| whole(infos, b) == buf);
+            self.located[held.index()].iter_mut().filter(gone).for_each(|b| *b = None);
         }
     }
 
@@ -314,12 +326,13 @@ impl<'g> PlanBuilder<'g> {
         }
     }
 
-    /// A result that takes over the buffer of `operand`, where nothing else needs that any more.
+    /// A result that takes over the buffer of `operand`, where nothing else needs that any more. A step that does so
+    /// must not read slices of it.
     pub fn result_over(&mut self, v: ValueId, operand: ValueId, layout: Layout) -> Option<Buf> {
         let buf = self.located[operand.index()][layout as usize]?;
         let info = self.infos[buf.index()];
         let same = self.shape(v) == self.shape(operand) && kind_of(self.graph.ty(v).dtype) == info.kind;
-        let free = info.keep == Keep::Step && self.is_free(buf);
+        let free = info.keep == Keep::Step && info.slice.is_none() && self.is_free(buf);
         let is_update = self.update_of.contains_key(&v) && self.guard_passed;
         if !same || !free || self.in_prologue || is_update {
             return None;
@@ -332,7 +345,7 @@ impl<'g> PlanBuilder<'g> {
     /// Says that a value lies in `buf`.
     pub fn bind(&mut self, v: ValueId, layout: Layout, buf: Buf) {
         self.located[v.index()][layout as usize] = Some(buf);
-        self.holds.entry(buf).or_default().push(v);
+        self.holds.entry(self.whole(buf)).or_default().push(v);
     }
 
     /// Floats that only one step needs.
@@ -342,11 +355,16 @@ impl<'g> PlanBuilder<'g> {
 
     /// A new buffer.
     pub fn buffer(&mut self, kind: Kind, len: usize, keep: Keep) -> Buf {
-        self.infos.push(BufInfo { kind, len, keep });
-        Buf(u32::try_from(self.infos.len() - 1).expect("a plan has fewer than 2³² buffers"))
+        self.add(BufInfo { kind, len, keep, slice: None })
     }
 
-    /// Appends a step. No buffer may be both read and written, or written twice.
+    /// A new buffer or slice of one.
+    pub(super) fn add(&mut self, info: BufInfo) -> Buf {
+        self.infos.push(info);
+        Buf::new(self.infos.len() - 1)
+    }
+
+    /// Appends a step. No buffer, nor slices of one, may be both read and written, or written twice.
     pub fn step(
         &mut self,
         kernel: &str,
@@ -360,7 +378,9 @@ impl<'g> PlanBuilder<'g> {
     /// As [`PlanBuilder::step`], for a step that is a type.
     pub fn push(&mut self, kernel: String, reads: &[Buf], writes: &[Buf], step: Box<dyn Step>) {
         for (i, w) in writes.iter().enumerate() {
-            assert!(!reads.contains(w) && !writes[..i].contains(w), "step {kernel} has overlapping buffers");
+            let mut others = reads.iter().chain(&writes[..i]);
+            let apart = others.all(|other| self.whole(*other) != self.whole(*w));
+            assert!(apart, "step {kernel} has overlapping buffers");
         }
         let macs = std::mem::take(&mut self.macs);
         let label = StepFacts { path: self.path.clone(), kernel, macs, bytes: 0 };
@@ -402,6 +422,7 @@ fn uses(graph: &Graph, live: &[bool]) -> Vec<usize> {
 pub(crate) fn companion(graph: &Graph, node: &Node) -> Option<ValueId> {
     match node.op {
         Op::MaxPoolGrad(_) | Op::AdaptivePoolGrad(_) => pool::forward_result(graph, node),
+        Op::BatchNormGrad(_) => norm::forward_bias(graph, node),
         _ => None,
     }
 }

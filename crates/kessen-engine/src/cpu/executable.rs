@@ -82,12 +82,22 @@ impl CpuExecutable {
         let end = self.plan.guard.map_or(self.plan.steps.len(), |(at, _)| at + 1);
         for step in &self.plan.steps[..end] {
             self.run_step(step, clock)?;
-            let floats = step.checked.iter().filter(|b| self.plan.infos[b.index()].kind == Kind::F32);
-            if floats.into_iter().any(|&b| reduce::first_non_finite(self.memory.f32(b)).is_some()) {
+            let mut floats = step.checked.iter().filter(|b| self.plan.infos[b.index()].kind == Kind::F32);
+            if floats.any(|&b| self.is_spoiled(b)) {
                 return Ok(Some(step.label.path.clone()));
             }
         }
         Ok(None)
+    }
+
+    /// Whether a buffer's own elements are not all finite.
+    fn is_spoiled(&self, buf: Buf) -> bool {
+        let found = |part: &[f32]| reduce::first_non_finite(part).is_some();
+        let all = self.memory.f32(buf);
+        match self.plan.infos[buf.index()].slice {
+            None => found(all),
+            Some(slice) => (0..slice.images).any(|n| found(&all[n * slice.step..][..slice.own])),
+        }
     }
 
     fn mismatch(&self, kind: &'static str, name: &str, expected: String, found: String) -> Error {

@@ -1,8 +1,9 @@
 //! Buffers of a plan, and how a step sees them.
 //!
-//! A [`Buf`] is a piece of memory with a length; where it lies is decided after all steps are known. A step gets its
-//! operands as [`Views`]: what it reads as shared slices, what it writes as exclusive ones. The plan's builder
-//! refuses a step that lists one buffer twice, so the slices never overlap; this file alone relies on that.
+//! A [`Buf`] is a piece of memory with a length; where it lies is decided after all steps are known. It may be a
+//! [`Slice`] of another one, a range that others share. A step gets its operands as [`Views`]: what it reads as shared
+//! slices, what it writes as exclusive ones. The plan's builder refuses a step that writes a buffer of which it lists
+//! the same or another slice once more, so the slices never overlap; this file alone relies on that.
 
 use std::cell::Cell;
 
@@ -14,6 +15,10 @@ use kessen_tensor::Buffer;
 pub(crate) struct Buf(pub(super) u32);
 
 impl Buf {
+    pub fn new(index: usize) -> Self {
+        Buf(u32::try_from(index).expect("a plan has fewer than 2³² buffers"))
+    }
+
     pub fn index(self) -> usize {
         self.0 as usize
     }
@@ -39,19 +44,49 @@ pub(crate) enum Keep {
     Param(ParamId),
 }
 
+/// Some channels of a blocked buffer: images that lie apart in the whole, with those of others between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Slice {
+    /// The buffer that owns the memory; no slice itself.
+    pub whole: Buf,
+    /// Where the first image begins in the whole, in elements.
+    pub start: usize,
+    /// Distance of the images, and the elements of one.
+    pub step: usize,
+    pub own: usize,
+    pub images: usize,
+}
+
 /// What is known of a buffer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BufInfo {
     pub kind: Kind,
-    /// Number of elements.
+    /// Number of elements; of a slice from the first to the last.
     pub len: usize,
+    /// For a slice, that of the whole counts.
     pub keep: Keep,
+    pub slice: Option<Slice>,
 }
 
 impl BufInfo {
+    /// Memory from the first element to the last.
     pub fn bytes(&self) -> usize {
-        self.len * if self.kind == Kind::F32 { 4 } else { 8 }
+        self.len * self.element()
     }
+
+    /// Memory of its own elements.
+    pub fn own_bytes(&self) -> usize {
+        self.slice.map_or(self.len, |s| s.images * s.own) * self.element()
+    }
+
+    fn element(&self) -> usize {
+        if self.kind == Kind::F32 { 4 } else { 8 }
+    }
+}
+
+/// The buffer that owns the memory of `buf`.
+pub(crate) fn whole(infos: &[BufInfo], buf: Buf) -> Buf {
+    infos[buf.index()].slice.map_or(buf, |slice| slice.whole)
 }
 
 /// Address and length of a placed buffer.
@@ -73,11 +108,23 @@ pub(crate) struct Memory {
 unsafe impl Send for Memory {}
 
 impl Memory {
-    /// Memory of `arena` bytes shared, and what lasts after it; `offset[i]` is where buffer `i` lies in its region.
+    /// Memory of `arena` bytes shared, and what lasts after it; `offset[i]` is where buffer `i` lies in its region,
+    /// unless it is a slice.
     pub fn new(infos: &[BufInfo], offsets: &[usize], lasting: usize, arena: usize) -> Self {
         let (mut lasting, mut arena) = (Buffer::zeroed(lasting), Buffer::zeroed(arena));
         let placed = infos.iter().zip(offsets).map(|(info, &offset)| {
-            let region = if lasts(info.keep) { lasting.bytes_mut() } else { arena.bytes_mut() };
+            let (offset, keep) = match info.slice {
+                None => (offset, info.keep),
+                Some(Slice { whole, start, .. }) => {
+                    let owner = &infos[whole.index()];
+                    assert!(
+                        start + info.len <= owner.len && info.kind == owner.kind,
+                        "a slice leaves its buffer"
+                    );
+                    (offsets[whole.index()] + start * info.element(), owner.keep)
+                }
+            };
+            let region = if lasts(keep) { lasting.bytes_mut() } else { arena.bytes_mut() };
             Placed { address: region[offset..offset + info.bytes()].as_mut_ptr(), len: info.len }
         });
         let placed = placed.collect();
@@ -143,8 +190,8 @@ impl<'m> Views<'m> {
     /// What the step reads at position `k`.
     pub fn read(&self, k: usize) -> &'m [f32] {
         let buf = self.checked(self.reads[k], Kind::F32);
-        // SAFETY: the kind was checked; no step lists a buffer both as read and as written (checked when the plan
-        // is built), and steps run one after another.
+        // SAFETY: the kind was checked; no step lists a buffer, or slices of one, both as read and as written
+        // (checked when the plan is built), and steps run one after another.
         unsafe { buf.slice() }
     }
 
@@ -163,7 +210,8 @@ impl<'m> Views<'m> {
     /// What the step writes at position `k`. Each may be taken once a run.
     pub fn write(&self, k: usize) -> &'m mut [f32] {
         let buf = self.checked(self.take(k), Kind::F32);
-        // SAFETY: the kind was checked; the plan lists no buffer twice in a step, and `take` hands each out once.
+        // SAFETY: the kind was checked; the plan lists no buffer that is written, nor slices of one, twice in a step,
+        // and `take` hands each out once.
         unsafe { buf.slice_mut() }
     }
 

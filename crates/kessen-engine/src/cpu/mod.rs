@@ -7,6 +7,7 @@
 mod builder;
 mod executable;
 mod fuse;
+mod images;
 mod lower;
 mod memory;
 mod param;
@@ -18,7 +19,7 @@ use kessen_kernels::threads;
 
 use self::builder::{Layout, PlanBuilder};
 use self::executable::CpuExecutable;
-use self::memory::{Buf, BufInfo, Keep};
+use self::memory::{Buf, BufInfo, Keep, whole};
 use self::place::Life;
 use self::plan::{Plan, PlannedStep};
 use crate::passes::{CHOICES, Parts};
@@ -165,15 +166,14 @@ fn plan(
 fn lives(infos: &[BufInfo], steps: &[PlannedStep]) -> Vec<Option<Life>> {
     let mut lives: Vec<Option<Life>> = vec![None; infos.len()];
     for (i, step) in steps.iter().enumerate() {
-        for buf in step.reads.iter().chain(&step.writes) {
-            let life = lives[buf.index()].get_or_insert(Life { first: i, last: i });
+        for &buf in step.reads.iter().chain(&step.writes) {
+            let life = lives[whole(infos, buf).index()].get_or_insert(Life { first: i, last: i });
             life.last = i;
         }
     }
-    for (life, info) in lives.iter_mut().zip(infos) {
-        if info.keep == Keep::Run
-            && let Some(life) = life
-        {
+    for (i, _) in infos.iter().enumerate().filter(|(_, info)| info.keep == Keep::Run) {
+        let buf = Buf::new(i);
+        if let Some(life) = &mut lives[whole(infos, buf).index()] {
             life.last = steps.len();
         }
     }

@@ -20,12 +20,13 @@ pub(crate) struct Placement {
     pub arena: usize,
 }
 
-/// Places every buffer; `lives[i]` is `None` for a buffer that no step touches.
+/// Places every buffer but slices, which lie in others; `lives[i]` is `None` for a buffer that no step touches, and what
+/// touches a slice touches the whole.
 pub(crate) fn place(infos: &[BufInfo], lives: &[Option<Life>]) -> Placement {
     let mut offsets = vec![0; infos.len()];
     let mut lasting = 0;
     let mut order = Vec::new();
-    for (i, info) in infos.iter().enumerate() {
+    for (i, info) in infos.iter().enumerate().filter(|(_, info)| info.slice.is_none()) {
         if lasts(info.keep) {
             offsets[i] = lasting;
             lasting += info.bytes().next_multiple_of(ALIGNMENT);
@@ -57,7 +58,10 @@ pub(crate) fn place(infos: &[BufInfo], lives: &[Option<Life>]) -> Placement {
         placed.push((offset, offset + size, life));
     }
     // A buffer that nothing touches keeps offset 0; its memory is never reached, but must exist.
-    let idle = infos.iter().zip(lives).filter(|(info, life)| !lasts(info.keep) && life.is_none());
+    let idle = infos
+        .iter()
+        .zip(lives)
+        .filter(|(info, life)| !lasts(info.keep) && life.is_none() && info.slice.is_none());
     let arena = idle.map(|(info, _)| info.bytes()).fold(arena, usize::max);
     Placement { offsets, lasting, arena }
 }
@@ -69,7 +73,7 @@ mod tests {
     use kessen_tensor::Rng;
 
     fn info(len: usize, keep: Keep) -> BufInfo {
-        BufInfo { kind: Kind::F32, len, keep }
+        BufInfo { kind: Kind::F32, len, keep, slice: None }
     }
 
     #[test]

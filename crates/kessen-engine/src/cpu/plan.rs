@@ -68,7 +68,7 @@ impl Plan {
     /// What there is to know of steps besides how to run them.
     pub fn facts(&self, steps: &[PlannedStep]) -> Vec<StepFacts> {
         let bytes = |s: &PlannedStep| -> usize {
-            s.reads.iter().chain(&s.writes).map(|b| self.infos[b.index()].bytes()).sum()
+            s.reads.iter().chain(&s.writes).map(|b| self.infos[b.index()].own_bytes()).sum()
         };
         let facts = |s: &PlannedStep| StepFacts { bytes: bytes(s) as u64, ..s.label.clone() };
         steps.iter().map(facts).collect()

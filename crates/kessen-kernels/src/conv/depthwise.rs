@@ -16,8 +16,6 @@ pub(super) fn depthwise(dense: Pass, desc: &ConvDesc) -> Pass {
         out_blocks: 1,
         depth: 1,
         depth_last: 1,
-        in_image: blocks as isize * dense.in_block,
-        out_image: blocks as isize * dense.out_block,
         b_taps: dense.b_taps.map(|step| step / panel),
         b_block: taps * panel,
         b_panel: taps * panel,

@@ -1,7 +1,7 @@
 //! The shape of a convolution and everything that follows from it.
 
 use crate::Error;
-use crate::layout::blocked_len;
+use crate::layout::{self, blocked_len};
 use crate::micro::PANEL;
 
 /// How a convolution's input lies in memory.
@@ -44,6 +44,11 @@ pub struct ConvDesc {
     pub groups: usize,
     /// Layout of the input and of its gradient.
     pub input: Layout,
+    /// Distance of the images of a blocked input (and of its gradient) in elements, where it is a slice of the channels
+    /// of a larger tensor; `None` where they follow each other.
+    pub input_step: Option<usize>,
+    /// The same for the output and its gradient.
+    pub output_step: Option<usize>,
 }
 
 /// Groups merged until their channels fill whole blocks: a convolution over `count` such supergroups, each dense from
@@ -81,6 +86,8 @@ impl ConvDesc {
             dilation: [1; 2],
             groups: 1,
             input: Layout::Blocked,
+            input_step: None,
+            output_step: None,
         }
     }
 
@@ -117,8 +124,8 @@ impl ConvDesc {
     /// Tells whether the shape can be computed.
     ///
     /// # Errors
-    /// A size of zero, channels that the groups don't divide, a kernel larger than the padded input, or a plain input
-    /// with groups.
+    /// A size of zero, channels that the groups don't divide, a kernel larger than the padded input, a plain input
+    /// with groups or as a slice, or images that would overlap.
     pub fn check(&self) -> Result<(), Error> {
         let fail = |reason: String| Err(Error::Convolution { reason });
         for (name, pair) in [("kernel", self.kernel), ("stride", self.stride), ("dilation", self.dilation)] {
@@ -141,6 +148,18 @@ impl ConvDesc {
         }
         if self.input == Layout::Plain && groups != 1 {
             return fail(format!("a plain input with {groups} groups; reorder it to nChw16c"));
+        }
+        if self.input == Layout::Plain && self.input_step.is_some() {
+            return fail("a plain input as a slice of a larger one; reorder it to nChw16c".to_owned());
+        }
+        let [oh, ow] = self.output();
+        for (step, own) in [
+            (self.input_step, blocked_len(1, c, self.height, self.width)),
+            (self.output_step, blocked_len(1, k, oh, ow)),
+        ] {
+            if let Some(step) = step.filter(|&step| step < own) {
+                return fail(format!("images of {own} elements every {step} overlap"));
+            }
         }
         Ok(())
     }
@@ -166,18 +185,32 @@ impl ConvDesc {
         self.batch * self.filters * oh * ow * self.channels / self.groups * self.kernel[0] * self.kernel[1]
     }
 
-    /// Elements of the input and of its gradient.
+    /// Elements of the input and of its gradient, from the first to the last.
     pub fn input_len(&self) -> usize {
         match self.input {
-            Layout::Blocked => blocked_len(self.batch, self.channels, self.height, self.width),
+            Layout::Blocked => {
+                let own = blocked_len(1, self.channels, self.height, self.width);
+                layout::slice_len(self.batch, own, self.input_step)
+            }
             Layout::Plain => self.batch * self.channels * self.height * self.width,
         }
     }
 
-    /// Elements of the output and of its gradient, in nChw16c.
+    /// Elements of the output and of its gradient, in nChw16c, from the first to the last.
     pub fn output_len(&self) -> usize {
         let [oh, ow] = self.output();
-        blocked_len(self.batch, self.filters, oh, ow)
+        layout::slice_len(self.batch, blocked_len(1, self.filters, oh, ow), self.output_step)
+    }
+
+    /// Distance of the images of a blocked input.
+    pub(super) fn input_image(&self) -> usize {
+        self.input_step.unwrap_or_else(|| blocked_len(1, self.channels, self.height, self.width))
+    }
+
+    /// Distance of the images of the output.
+    pub(super) fn output_image(&self) -> usize {
+        let [oh, ow] = self.output();
+        self.output_step.unwrap_or_else(|| blocked_len(1, self.filters, oh, ow))
     }
 
     /// Elements of the bias and of its gradient: `K` rounded up to 16, the rest zero.

@@ -1,6 +1,7 @@
 //! Convolution forward.
 
 use super::desc::{ConvDesc, Layout};
+use super::moments::{self, Partials};
 use super::pass::{Operands, Pass};
 use super::{check_operands, depthwise};
 use crate::epilogue::Epilogue;
@@ -14,6 +15,11 @@ pub fn forward_scratch(desc: &ConvDesc) -> usize {
         Layout::Blocked => 0,
         Layout::Plain => desc.bordered_len(),
     }
+}
+
+/// Floats of scratch for [`forward_with_statistics`].
+pub fn forward_with_statistics_scratch(desc: &ConvDesc) -> usize {
+    forward_scratch(desc) + Partials::len(pass(desc).parts())
 }
 
 /// `y = epilogue(x ∗ w)`, in the sense of networks (no flip): `y[n,k,p,q] = Σ_{c,r,s} w[k,c,r,s] ·
@@ -32,18 +38,59 @@ pub fn forward(
     y: &mut [f32],
     scratch: &mut [f32],
 ) {
-    check_operands(desc, x.len(), w.len(), y.len());
-    desc.check_epilogue(epilogue, desc.output_len(), desc.bias_len());
     let wanted = forward_scratch(desc);
     assert!(scratch.len() >= wanted, "convolution: scratch of {} floats, {wanted} needed", scratch.len());
-    let (pass, x) = match desc.input {
-        Layout::Blocked if desc.is_depthwise() => (depthwise(blocked(desc), desc), x.as_ptr()),
-        Layout::Blocked => (blocked(&desc.joined()), x.as_ptr()),
-        Layout::Plain => (plain(desc), desc.border(x, scratch)),
+    run(desc, x, w, epilogue, y, None, scratch);
+}
+
+/// [`forward`] with the mean and the biased variance of each channel of `y` ([`super::statistics_len`]).
+///
+/// # Panics
+/// As there, or if the statistics' length is not that.
+pub fn forward_with_statistics(
+    desc: &ConvDesc,
+    x: &[f32],
+    w: &[f32],
+    epilogue: &Epilogue,
+    y: &mut [f32],
+    statistics: &mut [f32],
+    scratch: &mut [f32],
+) {
+    desc.check_statistics(statistics.len());
+    let wanted = forward_with_statistics_scratch(desc);
+    assert!(scratch.len() >= wanted, "convolution: scratch of {} floats, {wanted} needed", scratch.len());
+    let (partials, rest) = scratch.split_at_mut(Partials::len(pass(desc).parts()));
+    run(desc, x, w, epilogue, y, Some(Partials::new(partials)), rest);
+    moments::finish(partials, desc.bias_len() / PANEL, statistics);
+}
+
+fn run(
+    desc: &ConvDesc,
+    x: &[f32],
+    w: &[f32],
+    epilogue: &Epilogue,
+    y: &mut [f32],
+    partials: Option<Partials>,
+    scratch: &mut [f32],
+) {
+    check_operands(desc, x.len(), w.len(), y.len());
+    desc.check_epilogue(epilogue, desc.output_len(), desc.bias_len());
+    let x = match desc.input {
+        Layout::Blocked => x.as_ptr(),
+        Layout::Plain => desc.border(x, scratch),
     };
-    let operands = Operands { x, w: w.as_ptr(), y: y.as_mut_ptr(), finish: Finish::new(epilogue) };
+    let operands = Operands { x, w: w.as_ptr(), y: y.as_mut_ptr(), finish: Finish::new(epilogue), partials };
     // SAFETY: lengths were checked against the descriptor.
-    unsafe { pass.run(operands) }
+    unsafe { pass(desc).run(operands) }
+}
+
+/// The sweep of a shape.
+fn pass(desc: &ConvDesc) -> Pass {
+    match desc.input {
+        Layout::Blocked if desc.is_depthwise() => depthwise(blocked(desc), desc),
+        Layout::Blocked => blocked(&desc.joined()),
+        Layout::Plain => plain(desc),
+    }
 }
 
 /// The sweep over nChw16c.
@@ -66,7 +113,7 @@ fn blocked(d: &ConvDesc) -> Pass {
         size: [d.height, d.width],
         in_row: d.width as isize * BLOCK,
         in_block: in_plane,
-        in_image: (g.count * g.in_blocks()) as isize * in_plane,
+        in_image: d.input_image() as isize,
         taps: d.kernel,
         start: d.pad_before.map(|pad| -(pad as i32)),
         stride: d.stride.map(|s| s as i32),
@@ -78,7 +125,7 @@ fn blocked(d: &ConvDesc) -> Pass {
         out_row: ow as isize * BLOCK,
         out_pixel: BLOCK,
         out_block: out_plane,
-        out_image: (g.count * g.out_blocks()) as isize * out_plane,
+        out_image: d.output_image() as isize,
     }
 }
 
@@ -114,6 +161,6 @@ fn plain(d: &ConvDesc) -> Pass {
         out_row: ow as isize * BLOCK,
         out_pixel: BLOCK,
         out_block: out_plane,
-        out_image: blocks as isize * out_plane,
+        out_image: d.output_image() as isize,
     }
 }

@@ -90,6 +90,7 @@ unsafe fn sweep(desc: &ConvDesc, dy: &[f32], turned: &[f32], finish: Finish, dx:
                 w: turned.as_ptr().wrapping_offset(tap),
                 y: dx.as_mut_ptr().wrapping_offset(out),
                 finish: finish.at(0, 0, out),
+                partials: None,
             };
             // SAFETY: the phase's pixels lie in `dx`, its taps in the weights; the caller's promise.
             unsafe { pass.run(operands) }
@@ -147,7 +148,7 @@ fn phase_pass(d: &ConvDesc, g: Grouping, phase: [Phase; 2]) -> Pass {
         size: [oh, ow],
         in_row: ow as isize * BLOCK,
         in_block: dy_plane,
-        in_image: (g.count * g.out_blocks()) as isize * dy_plane,
+        in_image: d.output_image() as isize,
         taps: [phase[0].taps, phase[1].taps],
         start: [phase[0].start, phase[1].start],
         stride: [1, 1],
@@ -162,6 +163,6 @@ fn phase_pass(d: &ConvDesc, g: Grouping, phase: [Phase; 2]) -> Pass {
         out_row: (d.stride[0] * d.width) as isize * BLOCK,
         out_pixel: d.stride[1] as isize * BLOCK,
         out_block: dx_plane,
-        out_image: (g.count * g.in_blocks()) as isize * dx_plane,
+        out_image: d.input_image() as isize,
     }
 }

@@ -220,8 +220,6 @@ impl Job<'_> {
     ) -> (Sum, isize, isize) {
         let d = self.desc;
         let ow = d.output()[1];
-        let blocks = |channels: usize| channels.div_ceil(PANEL) * PANEL;
-        let plane = (d.height * d.width, d.output()[0] * ow);
         let row = (d.width * PANEL) as isize;
         let at = |axis: usize, first: usize| {
             (first * d.stride[axis] + tap[axis] * d.dilation[axis]) as isize - d.pad_before[axis] as isize
@@ -229,11 +227,7 @@ impl Job<'_> {
         let a = at(0, p.start) * row + at(1, q.start) * BLOCK;
         let b = ((p.start * ow + q.start) * PANEL) as isize;
         let mut sum = Sum::product(q.len(), d.stride[1] as isize * BLOCK, BLOCK, 0);
-        sum.loops[0] = Loop {
-            count: images,
-            a: (blocks(d.channels) * plane.0) as isize,
-            b: (blocks(d.filters) * plane.1) as isize,
-        };
+        sum.loops[0] = Loop { count: images, a: d.input_image() as isize, b: d.output_image() as isize };
         sum.loops[1] = Loop { count: p.len(), a: d.stride[0] as isize * row, b: (ow * PANEL) as isize };
         if d.stride == [1, 1] && q.len() == ow && d.width == ow {
             // Rows follow each other without a gap.
@@ -254,9 +248,9 @@ impl Job<'_> {
         let (x_plane, dy_plane) = (d.height * d.width * PANEL, oh * ow * PANEL);
         let places = Rows::strided(1, BLOCK);
         for o in part.outs.clone() {
-            let dy = (images.start * g.count + part.supergroup) * g.out_blocks() + o;
+            let dy = images.start * d.output_image() + (part.supergroup * g.out_blocks() + o) * dy_plane;
             for i in part.ins.clone() {
-                let x = (images.start * g.count + part.supergroup) * g.in_blocks() + i;
+                let x = images.start * d.input_image() + (part.supergroup * g.in_blocks() + i) * x_plane;
                 let channels = (g.channels - i * PANEL).min(PANEL);
                 let block = (part.supergroup * g.out_blocks() + o) * g.in_blocks() + i;
                 for tap in 0..taps {
@@ -266,8 +260,8 @@ impl Job<'_> {
                     for index in 0..channels.div_ceil(self.family.unit_rows()) {
                         let r = even(channels, self.family.unit_rows(), index);
                         let tile = Tile {
-                            a: self.x.wrapping_add(x * x_plane + r.start).wrapping_offset(a),
-                            b: self.dy.wrapping_add(dy * dy_plane).wrapping_offset(b),
+                            a: self.x.wrapping_add(x + r.start).wrapping_offset(a),
+                            b: self.dy.wrapping_add(dy).wrapping_offset(b),
                             c: part.dw.wrapping_add(((block * taps + tap) * PANEL + r.start) * PANEL),
                             c_panel: 0,
                             tail: PANEL,
@@ -287,9 +281,9 @@ impl Job<'_> {
         let d = self.desc;
         let [oh, ow] = d.output();
         let [kh, kw] = d.kernel;
-        let block = images.start * d.channels.div_ceil(PANEL) + part.supergroup;
-        let x = self.x.wrapping_add(block * d.height * d.width * PANEL);
-        let dy = self.dy.wrapping_add(block * oh * ow * PANEL);
+        let x = images.start * d.input_image() + part.supergroup * d.height * d.width * PANEL;
+        let dy = images.start * d.output_image() + part.supergroup * oh * ow * PANEL;
+        let (x, dy) = (self.x.wrapping_add(x), self.dy.wrapping_add(dy));
         let dw = part.dw.wrapping_add(part.supergroup * kh * kw * PANEL);
         let tall = self.family.lane_rows();
         let each = |tap: [usize; 2], count: usize, q: &Range<usize>, accumulate: bool| {
@@ -331,12 +325,11 @@ impl Job<'_> {
         let d = self.desc;
         let [oh, ow] = d.output();
         let [h, w] = d.bordered();
-        let blocks = d.filters.div_ceil(PANEL);
         let terms = d.channels * d.kernel[0] * d.kernel[1];
         let dy_plane = (oh * ow * PANEL) as isize;
         let mut sum = Sum::product(ow, d.stride[1] as isize, BLOCK, dy_plane);
         sum.loops[0] =
-            Loop { count: images.len(), a: (d.channels * h * w) as isize, b: blocks as isize * dy_plane };
+            Loop { count: images.len(), a: (d.channels * h * w) as isize, b: d.output_image() as isize };
         sum.loops[1] = Loop { count: rows.len(), a: (d.stride[0] * w) as isize, b: (ow * PANEL) as isize };
         let wide = self.family.panels_for(terms.min(MAX_ROWS)).min(2);
         let tall = self.family.rows(wide);
@@ -352,10 +345,10 @@ impl Job<'_> {
                     *place = ((c * h + y) * w + x) as isize;
                 }
                 let image = images.start * d.channels * h * w + rows.start * d.stride[0] * w;
-                let dy = (images.start * blocks + o) * oh * ow + rows.start * ow;
+                let dy = images.start * d.output_image() + (o * oh + rows.start) * ow * PANEL;
                 let tile = Tile {
                     a: self.x.wrapping_add(image),
-                    b: self.dy.wrapping_add(dy * PANEL),
+                    b: self.dy.wrapping_add(dy),
                     c: part.dw.wrapping_add((o * terms + r.start) * PANEL),
                     c_panel: (terms * PANEL) as isize,
                     tail: PANEL,
@@ -386,7 +379,8 @@ pub fn grad_bias(desc: &ConvDesc, dy: &[f32], accumulate: bool, db: &mut [f32]) 
             for n in 0..desc.batch {
                 // Four interleaved sums per image, added at its end.
                 let mut parts = [[0.0f32; PANEL]; 4];
-                let pixels = dy[(n * blocks + block) * plane..][..plane].chunks_exact(PANEL);
+                let at = n * desc.output_image() + block * plane;
+                let pixels = dy[at..][..plane].chunks_exact(PANEL);
                 for (at, pixel) in pixels.enumerate() {
                     parts[at % 4].iter_mut().zip(pixel).for_each(|(sum, v)| *sum += v);
                 }

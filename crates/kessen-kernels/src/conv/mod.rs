@@ -14,6 +14,7 @@ mod desc;
 mod forward;
 mod grad_input;
 mod grad_weight;
+mod moments;
 mod pass;
 mod plain;
 mod weights;
@@ -21,9 +22,10 @@ pub mod winograd;
 
 use depthwise::depthwise;
 pub use desc::{ConvDesc, Layout};
-pub use forward::{forward, forward_scratch};
+pub use forward::{forward, forward_scratch, forward_with_statistics, forward_with_statistics_scratch};
 pub use grad_input::{grad_input, grad_input_scratch};
 pub use grad_weight::{grad_bias, grad_weight, grad_weight_scratch};
+pub use moments::statistics_len;
 
 use crate::epilogue::{Bias, Epilogue};
 
@@ -41,6 +43,12 @@ fn check_operands(desc: &ConvDesc, input: usize, weight: usize, output: usize) {
 }
 
 impl ConvDesc {
+    #[track_caller]
+    fn check_statistics(&self, statistics: usize) {
+        let wanted = statistics_len(self);
+        assert!(statistics == wanted, "convolution: statistics of {statistics} floats, {wanted} needed");
+    }
+
     #[track_caller]
     fn check_epilogue(&self, epilogue: &Epilogue, output: usize, bias: usize) {
         if let Some(residual) = epilogue.residual {

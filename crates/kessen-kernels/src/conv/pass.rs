@@ -5,6 +5,7 @@
 //! Output rows are cut into tiles of up to 14 pixels; shorter rows are strung together through all images first, so that
 //! small images fill tiles too.
 
+use super::moments::{Moments, Partials};
 use crate::gemm::even;
 use crate::micro::{Clip, Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Sum, Tile};
 use crate::threads;
@@ -20,6 +21,8 @@ const FULL_TILE: usize = 14;
 const SERIAL_WORK: usize = 1 << 20;
 /// Multiply-adds of one task at least.
 const TASK_WORK: usize = 1 << 19;
+/// Pixels whose moments are taken at a time, so that they stay in the first-level cache.
+const RUN: usize = 192;
 
 /// A sweep; distances in elements.
 #[derive(Clone, Copy, Debug)]
@@ -65,44 +68,89 @@ pub(super) struct Operands {
     pub w: *const f32,
     pub y: *mut f32,
     pub finish: Finish,
+    /// Where the moments of the results go, where they are wanted: [`Pass::parts`] partials.
+    pub partials: Option<Partials>,
 }
 
 // SAFETY: used by `Pass::run` only, whose tasks write disjoint outputs.
 unsafe impl Sync for Operands {}
 
+/// How a sweep is cut into tasks; follows from its shape only.
+struct Cut {
+    /// Pixels that are cut into tiles by themselves: a row, or 1 where rows are strung together.
+    line: usize,
+    /// Lines in all, and of a task.
+    lines: usize,
+    chunk: usize,
+    /// Panels in all, and of a task.
+    panels: usize,
+    group: usize,
+}
+
+impl Cut {
+    fn chunks(&self) -> usize {
+        self.lines.div_ceil(self.chunk)
+    }
+
+    fn sets(&self) -> usize {
+        self.panels.div_ceil(self.group)
+    }
+}
+
+/// One task.
+struct Task {
+    chunk: usize,
+    lines: Range<usize>,
+    panels: Range<usize>,
+}
+
 impl Pass {
     /// Computes the sweep.
     ///
     /// # Safety
-    /// Every address that follows from the pass is readable or writable; nobody else touches the output meanwhile.
+    /// Every address that follows from the pass is readable or writable; nobody else touches the output meanwhile. Where
+    /// partials are wanted, the output's rows and pixels follow each other without a gap.
     pub unsafe fn run(&self, operands: Operands) {
         let family = Family::active();
+        let cut = self.cut();
+        let (chunks, sets) = (cut.chunks(), cut.sets());
+        let input = self.batch * self.groups * self.in_blocks * self.size[0] * self.size[1];
+        let weights_outside = self.out_blocks * self.terms() > input;
+        threads::parallel_for(chunks * sets, |task| {
+            let (chunk, set) =
+                if weights_outside { (task % chunks, task / chunks) } else { (task / sets, task % sets) };
+            let lines = even(cut.lines, cut.chunk, chunk);
+            let panels = set * cut.group..((set + 1) * cut.group).min(cut.panels);
+            // SAFETY: tasks' outputs are disjoint; the caller's promise.
+            unsafe { self.task(family, &operands, &cut, Task { chunk, lines, panels }) }
+        });
+    }
+
+    /// Number of partials: one per part of the pixels and panel.
+    pub fn parts(&self) -> usize {
+        let cut = self.cut();
+        cut.chunks() * cut.panels
+    }
+
+    /// Products of an output pixel and channel.
+    fn terms(&self) -> usize {
+        self.in_blocks * self.taps[0] * self.taps[1] * self.depth
+    }
+
+    fn cut(&self) -> Cut {
         // Rows that fill a tile are cut one by one; shorter ones are strung together.
         let line = if self.out[1] >= FULL_TILE { self.out[1] } else { 1 };
         let pixels = self.batch * self.out[0] * self.out[1];
         let panels = self.groups * self.out_blocks;
-        if pixels == 0 || panels == 0 {
-            return;
-        }
-        let terms = self.in_blocks * self.taps[0] * self.taps[1] * self.depth;
-        let work = pixels * panels * PANEL * terms;
+        let work = pixels * panels * PANEL * self.terms();
         let (chunk, group) =
-            if work <= SERIAL_WORK { (pixels, panels) } else { self.cut(pixels, panels, work) };
-        let (lines, chunk) = (pixels / line, chunk.div_ceil(line));
-        let (chunks, sets) = (lines.div_ceil(chunk), panels.div_ceil(group));
-        let input = self.batch * self.groups * self.in_blocks * self.size[0] * self.size[1];
-        let weights_outside = self.out_blocks * terms > input;
-        threads::parallel_for(chunks * sets, |task| {
-            let (c, set) =
-                if weights_outside { (task % chunks, task / chunks) } else { (task / sets, task % sets) };
-            let span = set * group..((set + 1) * group).min(panels);
-            // SAFETY: tasks' outputs are disjoint; the caller's promise.
-            unsafe { self.task(family, &operands, even(lines, chunk, c), line, span) }
-        });
+            if work <= SERIAL_WORK { (pixels, panels) } else { self.balance(pixels, panels, work) };
+        let (lines, chunk) = (pixels / line, chunk.div_ceil(line).max(1));
+        Cut { line, lines, chunk, panels, group: group.max(1) }
     }
 
     /// Pixels and panels of one task.
-    fn cut(&self, pixels: usize, panels: usize, work: usize) -> (usize, usize) {
+    fn balance(&self, pixels: usize, panels: usize, work: usize) -> (usize, usize) {
         let per_pixel = self.in_blocks as i32 * PANEL as i32 * 4 * self.stride[0] * self.stride[1];
         let tile = FULL_TILE;
         let mut chunk =
@@ -123,14 +171,9 @@ impl Pass {
 
     /// # Safety
     /// As for [`Self::run`], for these pixels and panels.
-    unsafe fn task(
-        &self,
-        family: &Family,
-        operands: &Operands,
-        lines: Range<usize>,
-        line: usize,
-        panels: Range<usize>,
-    ) {
+    unsafe fn task(&self, family: &Family, operands: &Operands, cut: &Cut, task: Task) {
+        let Task { chunk, lines, panels } = task;
+        let line = cut.line;
         // Whole lines are cut into tiles one by one, or all pixels together.
         let (first, count, runs) =
             if line > 1 { (lines.start * line, line, lines.len()) } else { (lines.start, lines.len(), 1) };
@@ -182,9 +225,39 @@ impl Pass {
                         kernel(&sum, &rows, &tile)
                     }
                 }
+                if last && let Some(partials) = operands.partials {
+                    for panel in panel..panel + nv {
+                        // SAFETY: this task alone has written these pixels of the panel, and has the partial.
+                        unsafe {
+                            let moments = self.moments(operands.y, panel, first..first + runs * count);
+                            partials.put(chunk * cut.panels + panel, &moments);
+                        }
+                    }
+                }
                 panel += nv;
             }
         }
+    }
+
+    /// Moments of a panel's results at these pixels.
+    ///
+    /// # Safety
+    /// The results are readable and no one writes them; rows and pixels follow each other without a gap.
+    unsafe fn moments(&self, y: *const f32, panel: usize, pixels: Range<usize>) -> Moments {
+        let image = self.out[0] * self.out[1];
+        let images = pixels.start / image..pixels.end.div_ceil(image);
+        let runs = images.flat_map(|n| {
+            let (start, end) = (pixels.start.max(n * image), pixels.end.min((n + 1) * image));
+            let at = n as isize * self.out_image
+                + panel as isize * self.out_block
+                + (start - n * image) as isize * self.out_pixel;
+            // SAFETY: the caller's promise.
+            let run = unsafe { std::slice::from_raw_parts(y.offset(at), (end - start) * PANEL) };
+            run.chunks(RUN * PANEL)
+        });
+        let mut moments = Moments::NONE;
+        moments.add(runs);
+        moments
     }
 
     fn sum(&self, blocks: usize, depth_last: usize) -> Sum {

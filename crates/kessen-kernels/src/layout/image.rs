@@ -31,6 +31,34 @@ pub fn to_blocked(src: &[f32], dst: &mut [f32], n: usize, c: usize, pixels: usiz
     });
 }
 
+/// Elements from the first to the last of `n` images of `own` elements each, `step` elements apart (`None`: one behind
+/// the other), as a slice of the channels of an nChw16c tensor has them.
+pub const fn slice_len(n: usize, own: usize, step: Option<usize>) -> usize {
+    match (n, step) {
+        (0, _) => 0,
+        (_, None) => n * own,
+        (_, Some(step)) => (n - 1) * step + own,
+    }
+}
+
+/// Copies `n` images of `own` elements each, which lie `from` elements apart in `src` and `to` apart in `dst`.
+///
+/// # Panics
+/// If images overlap or a slice is too short.
+pub fn copy_images(n: usize, own: usize, src: &[f32], from: usize, dst: &mut [f32], to: usize) {
+    const PIECE: usize = 16 * 1024;
+    let fits = |len, step| n <= 1 || step >= own && len >= slice_len(n, own, Some(step));
+    assert!(fits(src.len(), from) && fits(dst.len(), to), "copy of {n} images of {own}: lengths don't fit");
+    let (pieces, dst) = (own.div_ceil(PIECE), Shared::new(dst));
+    threads::parallel_for(n * pieces, |task| {
+        let (image, start) = (task / pieces, task % pieces * PIECE);
+        let end = (start + PIECE).min(own);
+        // SAFETY: images don't overlap, pieces neither.
+        let out = unsafe { dst.part(image * to + start..image * to + end) };
+        out.copy_from_slice(&src[image * from + start..image * from + end]);
+    });
+}
+
 /// Writes an nChw16c tensor of `pixels = h·w` per plane as NCHW; lanes beyond `c` are dropped.
 ///
 /// # Panics
@@ -65,6 +93,17 @@ fn for_blocks(n: usize, c: usize, pixels: usize, f: impl Fn(usize, usize, usize)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn images_are_copied_and_gaps_left_alone() {
+        let src: Vec<f32> = (0..3 * 20_010).map(|i| i as f32).collect();
+        let mut dst = vec![-1.0; 2 * 20_005 + 20_001];
+        copy_images(3, 20_001, &src, 20_010, &mut dst, 20_005);
+        for (i, &v) in dst.iter().enumerate() {
+            let (image, at) = (i / 20_005, i % 20_005);
+            assert_eq!(v, if at < 20_001 { (image * 20_010 + at) as f32 } else { -1.0 });
+        }
+    }
 
     #[test]
     fn there_and_back_with_zero_lanes() {

@@ -6,7 +6,7 @@
 mod image;
 mod transpose;
 
-pub use image::{blocked_len, from_blocked, to_blocked};
+pub use image::{blocked_len, copy_images, from_blocked, slice_len, to_blocked};
 pub use transpose::transpose;
 pub(crate) use transpose::transpose_raw;
 

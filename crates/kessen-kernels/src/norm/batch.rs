@@ -5,11 +5,13 @@
 //! behind the ReLU and x̂ = (x − m)·s: dbias = Σ g, dweight = Σ g·x̂, dresidual = g and
 //! `dx = weight·s·(g − Σ g/n − x̂·Σ g·x̂/n)` (Ioffe and Szegedy, 2015).
 
-use super::walk::{self, Gradient, Lanes, Normalise, Walk};
+use super::walk::{self, Gate, Gradient, Lanes, Normalise, Walk};
 use crate::isa::Isa;
+use crate::layout::slice_len;
 use crate::pool::Layout;
 use crate::simd::LANES;
 use crate::threads::{Shared, parallel_chunks, parallel_for};
+use std::ops::Range;
 
 /// Elements of one task.
 const GRAIN: usize = 16 * 1024;
@@ -28,6 +30,20 @@ pub struct BatchNorm {
     pub inner: usize,
     /// Added to the variance.
     pub eps: f32,
+    /// Operands that are slices of larger tensors.
+    pub steps: Steps,
+}
+
+/// Distances of the images of operands in elements, where they are slices of the channels of larger blocked tensors;
+/// `None` where images follow each other. Residual, `dx` and `dresidual` always do.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Steps {
+    /// Of `x`.
+    pub x: Option<usize>,
+    /// Of `y`.
+    pub y: Option<usize>,
+    /// Of `dy`.
+    pub dy: Option<usize>,
 }
 
 /// Weight and bias, `[channels]` each; absent ones are 1 and 0.
@@ -46,6 +62,18 @@ pub struct Fused<'a> {
     pub residual: Option<&'a [f32]>,
     /// Whether negative values become 0.
     pub relu: bool,
+}
+
+/// The ReLU that the forward pass ended in, for the backward pass.
+#[derive(Clone, Copy, Debug)]
+pub enum Relu<'a> {
+    /// There was none.
+    None,
+    /// One whose output is given.
+    Output(&'a [f32]),
+    /// One right behind the normalisation with this bias, without a residual: its operand is computed again, to the same
+    /// bits, so that the output need not be read.
+    Bias(&'a [f32]),
 }
 
 /// Statistics kept for the backward pass, `[channels]` each.
@@ -73,7 +101,7 @@ impl BatchNorm {
         self.batch * self.inner
     }
 
-    /// Number of elements of `x` and `y`.
+    /// Number of elements of an operand that is no slice.
     pub fn len(&self) -> usize {
         match self.layout {
             Layout::Plain => self.count() * self.channels,
@@ -84,6 +112,30 @@ impl BatchNorm {
     /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether an operand of `len` elements is one with images that far apart.
+    fn fits(&self, len: usize, step: Option<usize>) -> bool {
+        match (step, self.layout) {
+            (None, _) => len == self.len(),
+            (Some(step), Layout::Blocked) => {
+                let own = self.channels.div_ceil(LANES) * self.inner * LANES;
+                step >= own && len == slice_len(self.batch, own, Some(step))
+            }
+            (Some(_), Layout::Plain) => false,
+        }
+    }
+
+    /// The elements of a walk that begins at `at` of an operand that is no slice, in one whose images are that far apart.
+    fn range(&self, at: usize, walk: Walk, step: Option<usize>) -> Range<usize> {
+        let at = match step {
+            None => at,
+            Some(step) => {
+                let own = self.channels.div_ceil(LANES) * self.inner * LANES;
+                at / own * step + at % own
+            }
+        };
+        at..at + walk.extent()
     }
 
     fn units(&self) -> Units {
@@ -108,7 +160,7 @@ impl BatchNorm {
     }
 
     /// The channels of a tile: one, or up to sixteen.
-    fn tile_channels(&self, rows: bool, tile: usize) -> std::ops::Range<usize> {
+    fn tile_channels(&self, rows: bool, tile: usize) -> Range<usize> {
         if rows { tile..tile + 1 } else { tile * LANES..((tile + 1) * LANES).min(self.channels) }
     }
 
@@ -123,7 +175,7 @@ impl BatchNorm {
     /// # Panics
     /// If the lengths don't fit the descriptor.
     pub fn statistics(&self, x: &[f32], mean: &mut [f32], var: &mut [f32], scratch: &mut [f32]) {
-        assert_eq!(x.len(), self.len(), "batch norm: operand's length");
+        assert!(self.fits(x.len(), self.steps.x), "batch norm: operand's length");
         let isa = Isa::active();
         let units = self.units();
         let counts = |lane: usize| match units.rows {
@@ -132,7 +184,7 @@ impl BatchNorm {
         };
         self.partials(&units, scratch, |unit| {
             let (at, walk) = self.unit(unit);
-            let [mut mean, mut squares] = walk::moments(isa, walk, &x[at..at + walk.extent()]);
+            let [mut mean, mut squares] = walk::moments(isa, walk, &x[self.range(at, walk, self.steps.x)]);
             if units.rows {
                 let (_, m, q) = join((0..LANES).map(|lane| (counts(lane), mean[lane], squares[lane])));
                 (mean[0], squares[0]) = (m as f32, q as f32);
@@ -187,9 +239,11 @@ impl BatchNorm {
         fused: Fused<'_>,
         y: &mut [f32],
     ) {
-        let len = self.len();
-        let fits = x.len() == len && y.len() == len && fused.residual.is_none_or(|r| r.len() == len);
-        assert!(fits, "batch norm: lengths don't fit");
+        let fits = self.fits(x.len(), self.steps.x) && self.fits(y.len(), self.steps.y);
+        assert!(
+            fits && fused.residual.is_none_or(|r| r.len() == self.len()),
+            "batch norm: lengths don't fit"
+        );
         let isa = Isa::active();
         let units = self.units();
         let out = Shared::new(y);
@@ -199,23 +253,25 @@ impl BatchNorm {
                 (lanes(Some(saved.mean)), affine.bias.map_or([0.0; LANES], |b| lanes(Some(b))));
             let (inv_std, weight) = (lanes(Some(saved.inv_std)), lanes(affine.weight));
             let scale = std::array::from_fn(|i| inv_std[i] * weight[i]);
-            let range = at..at + walk.extent();
+            let range = |step| self.range(at, walk, step);
             let n = Normalise { mean: &mean, scale: &scale, shift: &shift, relu: fused.relu };
+            let y = range(self.steps.y);
             // SAFETY: `over_slabs` hands out extents that are disjoint wherever calls run at the same time.
-            let y = unsafe { std::slice::from_raw_parts_mut(out.as_ptr().add(at), walk.extent()) };
-            walk::normalise(isa, walk, n, &x[range.clone()], fused.residual.map(|r| &r[range]), y);
+            let y = unsafe { std::slice::from_raw_parts_mut(out.as_ptr().add(y.start), y.len()) };
+            let residual = fused.residual.map(|r| &r[range(None)]);
+            walk::normalise(isa, walk, n, &x[range(self.steps.x)], residual, y);
         });
     }
 
-    /// Gradients of everything. `y` is the forward pass's output where it ended in a ReLU; `dresidual` is written
-    /// where given; `dweight` and `dbias` are `[channels]`.
+    /// Gradients of everything. `relu` is the ReLU that the forward pass ended in; `dresidual` is written where given;
+    /// `dweight` and `dbias` are `[channels]`.
     ///
     /// # Panics
     /// If the lengths don't fit the descriptor.
     pub fn backward(
         &self,
         x: &[f32],
-        y: Option<&[f32]>,
+        relu: Relu<'_>,
         dy: &[f32],
         saved: Saved<'_>,
         weight: Option<&[f32]>,
@@ -225,17 +281,25 @@ impl BatchNorm {
         dbias: &mut [f32],
         scratch: &mut [f32],
     ) {
-        let len = self.len();
-        let fits = x.len() == len && dy.len() == len && dx.len() == len && y.is_none_or(|y| y.len() == len);
+        let (len, steps) = (self.len(), self.steps);
+        let fits = self.fits(x.len(), steps.x) && self.fits(dy.len(), steps.dy);
+        let fits = fits && dx.len() == len;
+        let fits = fits && !matches!(relu, Relu::Output(y) if !self.fits(y.len(), steps.y));
         assert!(fits && dresidual.as_ref().is_none_or(|d| d.len() == len), "batch norm: lengths don't fit");
         let isa = Isa::active();
         let units = self.units();
         self.partials(&units, scratch, |unit| {
             let (at, walk) = self.unit(unit);
-            let range = at..at + walk.extent();
-            let mean = self.lanes(&units, unit % units.tiles, Some(saved.mean));
-            let y = y.map(|y| &y[range.clone()]);
-            walk::sums(isa, walk, &mean, &x[range.clone()], y, &dy[range])
+            let range = |step| self.range(at, walk, step);
+            let tile = unit % units.tiles;
+            let mean = self.lanes(&units, tile, Some(saved.mean));
+            let [scale, shift] = self.line(&units, tile, saved, weight, relu);
+            let gate = match relu {
+                Relu::None => Gate::Open,
+                Relu::Output(y) => Gate::Output(&y[range(steps.y)]),
+                Relu::Bias(_) => Gate::Operand { scale: &scale, shift: &shift },
+            };
+            walk::sums(isa, walk, &mean, &x[range(steps.x)], gate, &dy[range(steps.dy)])
         });
         self.join_sums(&units, scratch, saved, dweight, dbias);
         let n = self.count() as f32;
@@ -248,7 +312,7 @@ impl BatchNorm {
             let a: Lanes = std::array::from_fn(|i| w[i] * s[i]);
             let b = std::array::from_fn(|i| -a[i] * s[i] * dw[i] / n);
             let c = std::array::from_fn(|i| -a[i] * db[i] / n);
-            let range = at..at + walk.extent();
+            let range = |step| self.range(at, walk, step);
             let k = Gradient { mean: &mean, a: &a, b: &b, c: &c };
             // SAFETY: as in `normalise`.
             let dx = unsafe { std::slice::from_raw_parts_mut(dx.as_ptr().add(at), walk.extent()) };
@@ -256,9 +320,30 @@ impl BatchNorm {
                 // SAFETY: as above.
                 unsafe { std::slice::from_raw_parts_mut(d.as_ptr().add(at), walk.extent()) }
             });
-            let y = y.map(|y| &y[range.clone()]);
-            walk::gradient(isa, walk, k, &x[range.clone()], y, &dy[range], dx, dr);
+            let [scale, shift] = self.line(&units, tile, saved, weight, relu);
+            let gate = match relu {
+                Relu::None => Gate::Open,
+                Relu::Output(y) => Gate::Output(&y[range(steps.y)]),
+                Relu::Bias(_) => Gate::Operand { scale: &scale, shift: &shift },
+            };
+            walk::gradient(isa, walk, k, &x[range(steps.x)], gate, &dy[range(steps.dy)], dx, dr);
         });
+    }
+
+    /// A tile's factor and summand of the forward pass, as [`BatchNorm::normalise`] computes them; without a bias to compute
+    /// it from, anything.
+    fn line(
+        &self,
+        units: &Units,
+        tile: usize,
+        saved: Saved<'_>,
+        weight: Option<&[f32]>,
+        relu: Relu<'_>,
+    ) -> [Lanes; 2] {
+        let Relu::Bias(bias) = relu else { return [[0.0; LANES]; 2] };
+        let lanes = |data| self.lanes(units, tile, data);
+        let (inv_std, weight) = (lanes(Some(saved.inv_std)), lanes(weight));
+        [std::array::from_fn(|i| inv_std[i] * weight[i]), lanes(Some(bias))]
     }
 
     /// Adds the units' sums up into dbias = Σ g and dweight = s·Σ g·(x − m).

@@ -23,7 +23,7 @@ struct Case {
 }
 
 fn case(layout: Layout, [batch, channels, inner]: [usize; 3]) -> Case {
-    let norm = BatchNorm { layout, batch, channels, inner, eps: 1e-5 };
+    let norm = BatchNorm { layout, batch, channels, inner, eps: 1e-5, steps: Steps::default() };
     let blocks = channels.div_ceil(16);
     let place = |n: usize, c: usize, i: usize| match layout {
         Layout::Plain => (n * channels + c) * inner + i,
@@ -101,9 +101,14 @@ fn check_batch(case: &Case, relu: bool, residual: bool) {
         let out = out.done();
         let (mut dx, mut dr) = (Guarded::new(n), Guarded::new(n));
         let (mut dw, mut db) = (Guarded::new(c), Guarded::new(c));
+        let passed = match (relu, residual) {
+            (false, _) => Relu::None,
+            (true, Some(_)) => Relu::Output(&out),
+            (true, None) => Relu::Bias(&bias),
+        };
         norm.backward(
             &x,
-            relu.then_some(&out),
+            passed,
             &dy,
             saved,
             Some(&weight),
@@ -144,7 +149,14 @@ fn variance_survives_a_mean_a_thousand_times_larger() {
 
 #[test]
 fn running_statistics_use_the_unbiased_variance() {
-    let norm = BatchNorm { layout: Layout::Plain, batch: 2, channels: 1, inner: 2, eps: 0.0 };
+    let norm = BatchNorm {
+        layout: Layout::Plain,
+        batch: 2,
+        channels: 1,
+        inner: 2,
+        eps: 0.0,
+        steps: Steps::default(),
+    };
     let (mut mean, mut var) = ([1.0], [2.0]);
     norm.update_running(0.1, &[5.0], &[3.0], &mut mean, &mut var);
     assert_close("running mean", &mean, &[1.4], 1e-7, 1e-7);
@@ -253,4 +265,68 @@ fn group_norm_forward_and_backward() {
         });
     }
     assert!(GroupNorm::new([1, 6, 1], 4, 0.0).is_err());
+}
+
+/// The images of a tensor `step` elements apart, with NaN between them.
+fn spread(dense: &[f32], images: usize, step: usize) -> Vec<f32> {
+    let own = dense.len() / images;
+    let mut data = vec![f32::NAN; (images - 1) * step + own];
+    for (n, image) in dense.chunks_exact(own).enumerate() {
+        data[n * step..][..own].copy_from_slice(image);
+    }
+    data
+}
+
+/// Operands within larger tensors: the same bits, and nothing between the images is read or written.
+#[test]
+fn batch_norm_on_slices_of_channels() {
+    for shape in [[3, 16, 49], [2, 48, 700]] {
+        let case = case(Layout::Blocked, shape);
+        let (dense, images) = (case.norm, shape[0]);
+        let (x, r, dy) = (input(&case, 1, 3.0), input(&case, 2, 0.0), input(&case, 3, 0.0));
+        let (own, c) = (x.len() / images, shape[1]);
+        let steps = Steps { x: Some(own + 16), y: Some(2 * own), dy: Some(own + 160) };
+        let weight = numbers(4, c);
+        let pass = |norm: BatchNorm, x: &[f32], dy: &[f32], y_len: usize| {
+            let (mut mean, mut var, mut scratch) = (vec![0.0; c], vec![0.0; c], vec![0.0; norm.scratch()]);
+            norm.statistics(x, &mut mean, &mut var, &mut scratch);
+            norm.invert(&mut var);
+            let saved = Saved { mean: &mean, inv_std: &var };
+            let affine = Affine { weight: Some(&weight), bias: None };
+            let mut y = Guarded::new(y_len);
+            norm.normalise(x, saved, affine, Fused { residual: Some(&r), relu: true }, y.slice());
+            let y = y.done();
+            let (mut dx, mut dr) = (Guarded::new(r.len()), Guarded::new(r.len()));
+            let (mut dw, mut db) = (vec![0.0; c], vec![0.0; c]);
+            let out = (dx.slice(), Some(dr.slice()));
+            let weight = Some(&weight[..]);
+            norm.backward(
+                x,
+                Relu::Output(&y),
+                dy,
+                saved,
+                weight,
+                out.0,
+                out.1,
+                &mut dw,
+                &mut db,
+                &mut scratch,
+            );
+            [y, dx.done(), dr.done(), dw, db, mean, var]
+        };
+        let (xs, dys) = (spread(&x, images, own + 16), spread(&dy, images, own + 160));
+        let run = || {
+            let [y, rest @ ..] = pass(dense, &x, &dy, x.len());
+            let y_len = (images - 1) * 2 * own + own;
+            let [ys, others @ ..] = pass(BatchNorm { steps, ..dense }, &xs, &dys, y_len);
+            for (k, (a, b)) in rest.iter().zip(&others).enumerate() {
+                assert_eq!(a, b, "result {k}");
+            }
+            let bits =
+                |v: &[f32]| v.iter().map(|v| if v.is_nan() { 0 } else { v.to_bits() }).collect::<Vec<_>>();
+            assert_eq!(bits(&ys), bits(&spread(&y, images, 2 * own)));
+            vec![y]
+        };
+        everywhere(run, |_, _| {});
+    }
 }

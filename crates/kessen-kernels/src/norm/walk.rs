@@ -79,6 +79,17 @@ pub(super) struct Gradient<'a> {
     pub c: &'a Lanes,
 }
 
+/// Where the ReLU behind a normalisation lets gradients pass.
+#[derive(Clone, Copy)]
+pub(super) enum Gate<'a> {
+    /// Everywhere: there is none.
+    Open,
+    /// Where its output is positive.
+    Output(&'a [f32]),
+    /// Where `(x − mean)·scale + shift`, its operand, is positive: computed as in the forward pass, to the same bits.
+    Operand { scale: &'a Lanes, shift: &'a Lanes },
+}
+
 kernel! {
     /// Mean and sum of squared deviations of each lane over all places.
     pub(super) fn moments(walk: Walk, x: &[f32]) -> [Lanes; 2] = moments_with;
@@ -86,10 +97,10 @@ kernel! {
     pub(super) fn normalise(walk: Walk, n: Normalise<'_>, x: &[f32], residual: Option<&[f32]>, y: &mut [f32])
         = normalise_with;
     /// Σ g and Σ g·(x − mean) of each lane.
-    pub(super) fn sums(walk: Walk, mean: &Lanes, x: &[f32], y: Option<&[f32]>, dy: &[f32]) -> [Lanes; 2]
+    pub(super) fn sums(walk: Walk, mean: &Lanes, x: &[f32], gate: Gate<'_>, dy: &[f32]) -> [Lanes; 2]
         = sums_with;
     /// The gradient of the input, and of the residual where wanted.
-    pub(super) fn gradient(walk: Walk, k: Gradient<'_>, x: &[f32], y: Option<&[f32]>, dy: &[f32],
+    pub(super) fn gradient(walk: Walk, k: Gradient<'_>, x: &[f32], gate: Gate<'_>, dy: &[f32],
         dx: &mut [f32], dresidual: Option<&mut [f32]>) = gradient_with;
 }
 
@@ -147,26 +158,36 @@ fn normalise_with<S: Simd>(
     }
 }
 
-/// dy where y > 0, or dy.
+/// The factor and summand of [`Gate::Operand`].
 #[inline(always)]
-fn behind_relu<S: Simd>(s: S, y: Option<&[f32]>, dy: &[f32], step: (usize, usize)) -> S::F {
-    let d = load(s, dy, step);
-    match y {
-        None => d,
-        Some(y) => d.select(s.splat(0.0).lt(load(s, y, step)), s.splat(0.0)),
+fn gate_line<S: Simd>(s: S, gate: Gate<'_>) -> (S::F, S::F) {
+    match gate {
+        Gate::Operand { scale, shift } => (s.load(scale), s.load(shift)),
+        _ => (s.splat(0.0), s.splat(0.0)),
+    }
+}
+
+/// dy where the gate lets it pass, else 0; `centred` is x − mean.
+#[inline(always)]
+fn behind_relu<S: Simd>(
+    s: S,
+    gate: Gate<'_>,
+    (scale, shift): (S::F, S::F),
+    centred: S::F,
+    dy: &[f32],
+    step: (usize, usize),
+) -> S::F {
+    let (d, zero) = (load(s, dy, step), s.splat(0.0));
+    match gate {
+        Gate::Open => d,
+        Gate::Output(y) => d.select(zero.lt(load(s, y, step)), zero),
+        Gate::Operand { .. } => d.select(zero.lt(centred.mul_add(scale, shift)), zero),
     }
 }
 
 #[inline(always)]
-fn sums_with<S: Simd>(
-    s: S,
-    walk: Walk,
-    mean: &Lanes,
-    x: &[f32],
-    y: Option<&[f32]>,
-    dy: &[f32],
-) -> [Lanes; 2] {
-    let mean = s.load(mean);
+fn sums_with<S: Simd>(s: S, walk: Walk, mean: &Lanes, x: &[f32], gate: Gate<'_>, dy: &[f32]) -> [Lanes; 2] {
+    let (mean, line) = (s.load(mean), gate_line(s, gate));
     let [mut total, mut total_x] = [s.splat(0.0); 2];
     let mut first = 0;
     while first < walk.steps() {
@@ -174,9 +195,10 @@ fn sums_with<S: Simd>(
         let [mut sum, mut sum_x] = [s.splat(0.0); 2];
         for i in first..end {
             let step = walk.step(i);
-            let g = behind_relu(s, y, dy, step);
+            let centred = load(s, x, step) - mean;
+            let g = behind_relu(s, gate, line, centred, dy, step);
             sum = sum + g;
-            sum_x = g.mul_add(load(s, x, step) - mean, sum_x);
+            sum_x = g.mul_add(centred, sum_x);
         }
         (total, total_x) = (total + sum, total_x + sum_x);
         first = end;
@@ -190,16 +212,18 @@ fn gradient_with<S: Simd>(
     walk: Walk,
     k: Gradient<'_>,
     x: &[f32],
-    y: Option<&[f32]>,
+    gate: Gate<'_>,
     dy: &[f32],
     dx: &mut [f32],
     mut dresidual: Option<&mut [f32]>,
 ) {
     let (mean, a, b, c) = (s.load(k.mean), s.load(k.a), s.load(k.b), s.load(k.c));
+    let line = gate_line(s, gate);
     for i in 0..walk.steps() {
         let step = walk.step(i);
-        let g = behind_relu(s, y, dy, step);
-        let d = a.mul_add(g, b.mul_add(load(s, x, step) - mean, c));
+        let centred = load(s, x, step) - mean;
+        let g = behind_relu(s, gate, line, centred, dy, step);
+        let d = a.mul_add(g, b.mul_add(centred, c));
         store::<S>(d, dx, step);
         if let Some(r) = dresidual.as_deref_mut() {
             store::<S>(g, r, step);

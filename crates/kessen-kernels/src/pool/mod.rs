@@ -12,8 +12,10 @@ mod plain;
 pub use geometry::Axis;
 
 use crate::isa::Isa;
+use crate::layout::slice_len;
 use crate::simd::LANES;
 use crate::threads::{Shared, parallel_for};
+use std::ops::Range;
 
 /// Elements of one task.
 const GRAIN: usize = 16 * 1024;
@@ -51,6 +53,38 @@ pub struct Pool {
     pub rows: Axis,
     /// The horizontal axis.
     pub columns: Axis,
+    /// Operands that are slices of larger tensors.
+    pub slices: Option<Slices>,
+}
+
+/// Distances of the images of operands in elements, where they are slices of the channels of larger tensors; `None`
+/// where images follow each other. `dx` is never a slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slices {
+    /// Planes of an image.
+    pub planes: usize,
+    /// Distance of the images of `x`.
+    pub x: Option<usize>,
+    /// Of `y`.
+    pub y: Option<usize>,
+    /// Of `dy`.
+    pub dy: Option<usize>,
+}
+
+/// Where the planes of one operand lie.
+#[derive(Clone, Copy)]
+struct Planes {
+    len: usize,
+    /// Planes of an image, and the distance of images.
+    image: usize,
+    step: usize,
+}
+
+impl Planes {
+    fn range(self, plane: usize) -> Range<usize> {
+        let at = plane / self.image * self.step + plane % self.image * self.len;
+        at..at + self.len
+    }
 }
 
 impl Pool {
@@ -69,14 +103,29 @@ impl Pool {
         self.rows.output() * self.columns.output() * self.lanes()
     }
 
-    /// Number of elements of the input.
+    /// Number of elements of an input that is no slice.
     pub fn input_len(&self) -> usize {
         self.planes * self.input_plane()
     }
 
-    /// Number of elements of the output.
+    /// Number of elements of an output that is no slice.
     pub fn output_len(&self) -> usize {
         self.planes * self.output_plane()
+    }
+
+    /// Where planes of `len` elements lie in an operand of `total` elements.
+    ///
+    /// # Panics
+    /// If it has another number of elements.
+    #[track_caller]
+    fn places(&self, len: usize, step: fn(&Slices) -> Option<usize>, total: usize) -> Planes {
+        let image = self.slices.map_or(self.planes, |s| s.planes).max(1);
+        let step = self.slices.as_ref().and_then(step);
+        let fits = step.is_none_or(|step| step >= image * len && self.planes.is_multiple_of(image));
+        let wanted = slice_len(self.planes / image, image * len, step);
+        let wanted = if step.is_none() { self.planes * len } else { wanted };
+        assert!(fits && total == wanted, "pooling: lengths don't fit");
+        Planes { len, image, step: step.unwrap_or(image * len) }
     }
 
     /// Pools `x` into `y`.
@@ -84,11 +133,11 @@ impl Pool {
     /// # Panics
     /// If the lengths don't fit the descriptor.
     pub fn forward(&self, x: &[f32], y: &mut [f32]) {
-        assert!(x.len() == self.input_len() && y.len() == self.output_len(), "pooling: lengths don't fit");
+        let input = self.places(self.input_plane(), |s| s.x, x.len());
+        let output = self.places(self.output_plane(), |s| s.y, y.len());
         let isa = Isa::active();
-        let input = self.input_plane();
-        self.over_planes(self.output_plane(), y, |plane, y| {
-            let x = &x[plane * input..(plane + 1) * input];
+        self.over_planes(output, y, |plane, y| {
+            let x = &x[input.range(plane)];
             match (self.layout, self.kind) {
                 (Layout::Blocked, Kind::Max) => blocked::max(isa, self, x, y),
                 (Layout::Blocked, _) => blocked::average(isa, self, x, y),
@@ -103,23 +152,24 @@ impl Pool {
     /// # Panics
     /// If the lengths don't fit the descriptor.
     pub fn backward(&self, x: &[f32], y: &[f32], dy: &[f32], dx: &mut [f32]) {
-        let fits = dy.len() == self.output_len() && dx.len() == self.input_len();
-        let max = self.kind == Kind::Max;
-        assert!(fits && (!max || (x.len() == dx.len() && y.len() == dy.len())), "pooling: lengths don't fit");
-        let isa = Isa::active();
         let (input, output) = (self.input_plane(), self.output_plane());
-        self.over_planes(input, dx, |plane, dx| {
-            let dy = &dy[plane * output..(plane + 1) * output];
-            if !max {
+        let dys = self.places(output, |s| s.dy, dy.len());
+        let dxs = self.places(input, |_| None, dx.len());
+        let max = self.kind == Kind::Max;
+        let inputs =
+            max.then(|| (self.places(input, |s| s.x, x.len()), self.places(output, |s| s.y, y.len())));
+        let isa = Isa::active();
+        self.over_planes(dxs, dx, |plane, dx| {
+            let dy = &dy[dys.range(plane)];
+            let Some((xs, ys)) = inputs else {
                 dx.fill(0.0);
                 match self.layout {
                     Layout::Blocked => blocked::average_backward(isa, self, dy, dx),
                     Layout::Plain => plain::average_backward(self, dy, dx),
                 }
                 return;
-            }
-            let x = &x[plane * input..(plane + 1) * input];
-            let y = &y[plane * output..(plane + 1) * output];
+            };
+            let (x, y) = (&x[xs.range(plane)], &y[ys.range(plane)]);
             if !self.written_once() {
                 dx.fill(0.0);
             }
@@ -131,13 +181,13 @@ impl Pool {
     }
 
     /// Calls `f` with the number and the slice of each plane, in parallel.
-    fn over_planes(&self, len: usize, out: &mut [f32], f: impl Fn(usize, &mut [f32]) + Sync) {
+    fn over_planes(&self, places: Planes, out: &mut [f32], f: impl Fn(usize, &mut [f32]) + Sync) {
         let per_task = (GRAIN / self.input_plane()).max(1);
         let out = Shared::new(out);
         parallel_for(self.planes.div_ceil(per_task), |task| {
             for plane in task * per_task..((task + 1) * per_task).min(self.planes) {
                 // SAFETY: planes are disjoint.
-                f(plane, unsafe { out.part(plane * len..(plane + 1) * len) });
+                f(plane, unsafe { out.part(places.range(plane)) });
             }
         });
     }

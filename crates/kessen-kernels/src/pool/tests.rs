@@ -116,7 +116,7 @@ fn forward_and_backward_follow_the_definition() {
 
 fn check(kind: Kind, layout: Layout, case: [AxisCase; 2]) {
     let [rows, columns] = case.map(AxisCase::axis);
-    let p = Pool { kind, layout, planes: 3, rows, columns };
+    let p = Pool { kind, layout, planes: 3, rows, columns, slices: None };
     let lanes = p.lanes();
     // Coarse numbers, so that windows have ties.
     let x: Vec<f32> = numbers(1, p.input_len()).iter().map(|x| (x * 16.0).round() / 4.0).collect();
@@ -151,7 +151,7 @@ fn check(kind: Kind, layout: Layout, case: [AxisCase; 2]) {
 fn nan_passes_and_takes_the_gradient() {
     for layout in [Layout::Plain, Layout::Blocked] {
         let axis = Axis::new(4, 2, 2, [0, 0], 1, false).unwrap();
-        let p = Pool { kind: Kind::Max, layout, planes: 1, rows: axis, columns: axis };
+        let p = Pool { kind: Kind::Max, layout, planes: 1, rows: axis, columns: axis, slices: None };
         let lanes = p.lanes();
         let mut x = vec![1.0; p.input_len()];
         x[lanes] = f32::NAN;
@@ -189,4 +189,50 @@ fn sizes_follow_pytorch() {
         assert!(Axis::new(input, kernel, stride, [padding; 2], dilation, false).is_err(), "{bad:?}");
     }
     assert!(Axis::adaptive(3, 0).is_err());
+}
+
+/// Operands within larger tensors: the same bits, and nothing between the images is read or written.
+#[test]
+fn pooling_of_slices_of_channels() {
+    const IMAGES: usize = 3;
+    let spread = |dense: &[f32], step: usize| {
+        let own = dense.len() / IMAGES;
+        let mut data = vec![f32::NAN; (IMAGES - 1) * step + own];
+        for (n, image) in dense.chunks_exact(own).enumerate() {
+            data[n * step..][..own].copy_from_slice(image);
+        }
+        data
+    };
+    for kind in [Kind::Max, Kind::Average] {
+        let axis = Axis::new(7, 3, 2, [1, 1], 1, false).unwrap();
+        let p = Pool {
+            kind,
+            layout: Layout::Blocked,
+            planes: 2 * IMAGES,
+            rows: axis,
+            columns: axis,
+            slices: None,
+        };
+        let (x, dy) = (numbers(1, p.input_len()), numbers(2, p.output_len()));
+        let (own, out) = (x.len() / IMAGES, dy.len() / IMAGES);
+        let slices = Slices { planes: 2, x: Some(own + 32), y: Some(out + 16), dy: Some(3 * out) };
+        let sliced = Pool { slices: Some(slices), ..p };
+        let (xs, dys) = (spread(&x, own + 32), spread(&dy, 3 * out));
+        let run = || {
+            let (mut y, mut dx) = (vec![0.0; dy.len()], vec![0.0; x.len()]);
+            p.forward(&x, &mut y);
+            p.backward(&x, &y, &dy, &mut dx);
+            let want = spread(&y, out + 16);
+            let (mut ys, mut dxs) = (Guarded::new(want.len()), Guarded::new(x.len()));
+            sliced.forward(&xs, ys.slice());
+            let ys = ys.done();
+            sliced.backward(&xs, &ys, &dys, dxs.slice());
+            assert_eq!(dxs.done(), dx);
+            let bits =
+                |v: &[f32]| v.iter().map(|v| if v.is_nan() { 0 } else { v.to_bits() }).collect::<Vec<_>>();
+            assert_eq!(bits(&ys), bits(&want));
+            vec![y]
+        };
+        everywhere(run, |_, _| {});
+    }
 }

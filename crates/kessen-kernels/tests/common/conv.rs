@@ -1,4 +1,5 @@
 //! The naive convolution in f64, and nChw16c with filler lanes.
+#![allow(dead_code)]
 
 use crate::common::Exact;
 use kessen_kernels::conv::ConvDesc;

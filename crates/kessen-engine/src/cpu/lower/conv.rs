@@ -7,7 +7,7 @@ use kessen_kernels::conv::{self, ConvDesc};
 use kessen_kernels::epilogue::Epilogue;
 use kessen_kernels::layout::{self, PANEL};
 
-use super::linear::{EpilogueReads, follow};
+use super::linear::{EpilogueReads, Follow, follow};
 use crate::cpu::builder::{Layout, PlanBuilder};
 use crate::cpu::memory::Buf;
 use crate::cpu::param::ParamLayout;
@@ -92,7 +92,8 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
         Algorithm::Winograd(order) if fixed => prepared_weight(b, w, desc, order),
         _ => kernel_weight(b, w, desc),
     };
-    let mut reads = vec![b.located(x, image_layout(plain)), weight];
+    let (x, input_step) = image(b, x, plain);
+    let mut reads = vec![x, weight];
     let mut also = |buf: Buf| {
         reads.push(buf);
         reads.len() - 1
@@ -100,12 +101,22 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
     let bias = node.inputs.get(2).map(|&v| also(padded_bias(b, v)));
     let residual = follow.residual.map(|v| also(b.blocked(v)));
     let ends = EpilogueReads { bias, residual, activation: follow.activation };
+    // A residual lies as the result does.
+    let y = match follow.residual {
+        Some(_) => b.result(follow.result, Layout::Blocked),
+        None => b.image_result(follow.result, &reads),
+    };
+    let desc = ConvDesc { input_step, output_step: b.image_step(y), ..desc };
+    if !fixed && b.wants_statistics(follow.result) {
+        forward_with_statistics(b, desc, algorithm, &follow, y, &reads, ends);
+        return Ok(());
+    }
     let scratch = match algorithm {
         Algorithm::Direct => conv::forward_scratch(&desc),
         Algorithm::Winograd(order) if fixed => winograd::forward_prepared_scratch(&desc, order),
         Algorithm::Winograd(order) => winograd::forward_scratch(&desc, order),
     };
-    let (y, scratch) = (b.result(follow.result, Layout::Blocked), b.scratch(scratch));
+    let scratch = b.scratch(scratch);
     let kernel = format!("conv {}{}", words(&desc, algorithm), follow.words);
     b.step(&kernel, &reads, &[y, scratch], move |views, _| {
         let epilogue = ends.epilogue(views);
@@ -122,6 +133,40 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
     Ok(())
 }
 
+/// The step of [`lower`], with the statistics that the batch normalisation behind it needs.
+fn forward_with_statistics(
+    b: &mut PlanBuilder<'_>,
+    desc: ConvDesc,
+    algorithm: Algorithm,
+    follow: &Follow,
+    y: Buf,
+    reads: &[Buf],
+    ends: EpilogueReads,
+) {
+    let scratch = match algorithm {
+        Algorithm::Direct => conv::forward_with_statistics_scratch(&desc),
+        Algorithm::Winograd(order) => winograd::forward_with_statistics_scratch(&desc, order),
+    };
+    let statistics = b.scratch(conv::statistics_len(&desc));
+    b.bind_statistics(follow.result, statistics);
+    let writes = [y, statistics, b.scratch(scratch)];
+    let kernel = format!("conv {}{} + statistics", words(&desc, algorithm), follow.words);
+    b.step(&kernel, reads, &writes, move |views, _| {
+        let epilogue = ends.epilogue(views);
+        let (x, w) = (views.read(0), views.read(1));
+        let (y, statistics, scratch) = (views.write(0), views.write(1), views.write(2));
+        match algorithm {
+            Algorithm::Direct => {
+                conv::forward_with_statistics(&desc, x, w, &epilogue, y, statistics, scratch);
+            }
+            Algorithm::Winograd(order) => {
+                winograd::forward_with_statistics(&desc, order, x, w, &epilogue, y, statistics, scratch);
+            }
+        }
+        Ok(())
+    });
+}
+
 /// The gradient to the input.
 pub(crate) fn lower_grad_input(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
     let node = b.graph.node(id);
@@ -131,7 +176,9 @@ pub(crate) fn lower_grad_input(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()
     };
     let (desc, plain) = describe(b, &node.op, x, b.image(dx), b.image(w));
     check(b, &desc, dx)?;
-    let reads = [b.blocked(dy), kernel_weight(b, w, desc)];
+    let (dy, output_step) = image(b, dy, false);
+    let reads = [dy, kernel_weight(b, w, desc)];
+    let desc = ConvDesc { output_step, ..desc };
     let algorithm = choose(b, &desc, Direction::GradInput);
     let scratch = match algorithm {
         Algorithm::Direct => conv::grad_input_scratch(&desc),
@@ -165,7 +212,8 @@ pub(crate) fn lower_grad_weight(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<(
     let (x, dy, dw) = (node.inputs[0], node.inputs[1], node.outputs[0]);
     let (desc, plain) = describe(b, &node.op, x, b.image(x), b.image(dw));
     check(b, &desc, dw)?;
-    let reads = [b.located(x, image_layout(plain)), b.blocked(dy)];
+    let ((x, input_step), (dy, output_step)) = (image(b, x, plain), image(b, dy, false));
+    let (reads, desc) = ([x, dy], ConvDesc { input_step, output_step, ..desc });
     let in_kernel_layout = b.has_kernel_layout(dw);
     let out = match in_kernel_layout {
         true => b.result(dw, Layout::Kernel),
@@ -193,6 +241,12 @@ pub(crate) fn lower_grad_weight(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<(
         });
     }
     Ok(())
+}
+
+/// An image where a kernel reads it, and the distance of a slice's images.
+fn image(b: &mut PlanBuilder<'_>, v: ValueId, plain: bool) -> (Buf, Option<usize>) {
+    let buf = if plain { b.plain(v) } else { b.blocked_slice(v) };
+    (buf, b.image_step(buf))
 }
 
 fn image_layout(plain: bool) -> Layout {

@@ -62,6 +62,9 @@ pub(crate) fn lower_slice(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
     let width = b.shape(y)[op.dim];
     let whole_blocks = start.is_multiple_of(PANEL) && width.is_multiple_of(PANEL) && step == 1;
     let layout = channel_layout(b, &[x], op.dim, whole_blocks);
+    if layout == Layout::Blocked && op.dim == 1 && b.alias_channels(y, x, start) {
+        return Ok(());
+    }
     let (from_shape, to_shape) = (physical(b.shape(x), layout), physical(b.shape(y), layout));
     let (mut from, to) = (row_major_strides(&from_shape), row_major_strides(&to_shape));
     let unit = if layout == Layout::Blocked { PANEL } else { 1 };
@@ -107,6 +110,9 @@ pub(crate) fn lower_concat(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
     let y = node.outputs[0];
     let whole_blocks = op.dim != 1 || node.inputs.iter().all(|&v| b.image(v)[1].is_multiple_of(PANEL));
     let layout = channel_layout(b, &node.inputs, op.dim, whole_blocks);
+    if layout == Layout::Blocked && op.dim == 1 && b.complete(y, &node.inputs) {
+        return Ok(());
+    }
     let to = row_major_strides(&physical(b.shape(y), layout));
     let (mut moves, mut reads, mut offset) = (Vec::new(), Vec::<Buf>::new(), 0);
     for &x in &node.inputs {

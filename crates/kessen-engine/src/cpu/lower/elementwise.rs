@@ -39,7 +39,9 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
     }
     let output = match b.result_over_param(result, layout) {
         Some(buf) => buf,
-        None => over(b, result, layout, &values, &operands).unwrap_or_else(|| b.result(result, layout)),
+        None => {
+            over(b, result, layout, &values, &operands, &reads).unwrap_or_else(|| b.result(result, layout))
+        }
     };
     // A read of the output's own buffer is work in place.
     let in_place = reads.iter().position(|&r| r == output);
@@ -115,6 +117,14 @@ fn place(
             reads.len() - 1
         })
     };
+    if b.shape(v) == b.shape(result) && layout == Layout::Blocked {
+        let buf = b.blocked_slice(v);
+        let Some(step) = b.image_step(buf) else { return Ok(Operand::Full(read(buf))) };
+        let [n, c, h, w] = b.image(v);
+        let images = Broadcast::new(&[n, layout::blocked_len(1, c, h, w)], &[step, 1])
+            .map_err(|e| super::unsupported(b, result, &e.to_string()))?;
+        return Ok(Operand::Repeated(read(buf), images));
+    }
     if b.shape(v) == b.shape(result) {
         return Ok(Operand::Full(read(b.located(v, layout))));
     }
@@ -163,9 +173,16 @@ fn over(
     layout: Layout,
     values: &[ValueId],
     operands: &[Operand],
+    reads: &[Buf],
 ) -> Option<Buf> {
-    let full = values.iter().zip(operands).filter(|(_, o)| matches!(o, Operand::Full(_)));
-    full.map(|(&v, _)| v).find_map(|v| b.result_over(result, v, layout))
+    let alone = |buf: Buf| reads.iter().all(|&other| other == buf || b.whole(other) != b.whole(buf));
+    let candidates: Vec<ValueId> = values
+        .iter()
+        .zip(operands)
+        .filter(|(_, operand)| matches!(operand, Operand::Full(k) if alone(reads[*k])))
+        .map(|(&v, _)| v)
+        .collect();
+    candidates.into_iter().find_map(|v| b.result_over(result, v, layout))
 }
 
 /// The group as a program over `values`.

@@ -12,7 +12,7 @@ mod embedding;
 mod ids;
 mod linear;
 mod loss;
-mod norm;
+pub(crate) mod norm;
 mod optimizer;
 pub(crate) mod pool;
 pub(crate) mod recurrent;

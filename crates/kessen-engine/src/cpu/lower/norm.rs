@@ -1,7 +1,8 @@
 //! Batch and layer normalisation, with what follows or precedes them in the same pass.
 
-use kessen_graph::{NodeId, Op, ValueId};
-use kessen_kernels::norm::{self, Affine, BatchNorm, Fused, RowKind, RowNorm, Saved};
+use kessen_graph::ops::unary::UnaryKind;
+use kessen_graph::{Graph, Node, NodeId, Op, ValueId};
+use kessen_kernels::norm::{self, Affine, BatchNorm, Fused, Relu, RowKind, RowNorm, Saved, Steps};
 
 use super::linear::follow;
 use crate::Result;
@@ -17,7 +18,20 @@ fn describe(b: &PlanBuilder<'_>, x: ValueId, layout: Layout, eps: f64) -> BatchN
         channels: shape[1],
         inner: shape[2..].iter().product(),
         eps: eps as f32,
+        steps: Steps::default(),
     }
+}
+
+/// A value in that layout, blocked ones perhaps as slices, and the distance of a slice's images.
+fn image(b: &mut PlanBuilder<'_>, v: ValueId, layout: Layout) -> (Buf, Option<usize>) {
+    let buf = if layout == Layout::Blocked { b.blocked_slice(v) } else { b.located(v, layout) };
+    (buf, b.image_step(buf))
+}
+
+/// A buffer for a result, and the distance of a slice's images.
+fn image_result(b: &mut PlanBuilder<'_>, v: ValueId, layout: Layout, reads: &[Buf]) -> (Buf, Option<usize>) {
+    let buf = if layout == Layout::Blocked { b.image_result(v, reads) } else { b.result(v, layout) };
+    (buf, b.image_step(buf))
 }
 
 fn layout_of(b: &PlanBuilder<'_>, v: ValueId) -> Layout {
@@ -36,18 +50,38 @@ pub(crate) fn lower_batch_train(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Re
     let relu = group.last().is_some_and(|&n| matches!(b.graph.node(n).op, Op::Unary(_)));
     let x = node.inputs[0];
     let layout = layout_of(b, x);
-    let norm = describe(b, x, layout, op.eps);
+    let mut norm = describe(b, x, layout, op.eps);
     let momentum = op.momentum as f32;
-    let mut reads = vec![b.located(x, layout)];
+    let (read, step) = image(b, x, layout);
+    norm.steps.x = step;
+    let mut reads = vec![read];
     reads.extend(node.inputs[1..].iter().map(|&v| b.plain(v)));
-    let has_residual = follow.residual.map(|v| reads.push(b.located(v, layout))).is_some();
+    let mut also = |buf: Buf| {
+        reads.push(buf);
+        reads.len() - 1
+    };
+    let residual = follow.residual.map(|v| also(b.located(v, layout)));
+    let known = b.statistics(x).filter(|_| layout == Layout::Blocked).map(also);
     let mut writes: Vec<Buf> = node.outputs[1..].iter().map(|&v| b.result(v, Layout::Plain)).collect();
-    writes.extend([b.result(follow.result, layout), b.scratch(norm.scratch())]);
+    let (y, step) = image_result(b, follow.result, layout, &reads);
+    norm.steps.y = step;
+    writes.push(y);
+    if known.is_none() {
+        writes.push(b.scratch(norm.scratch()));
+    }
     let kernel = format!("batch norm {}{}", words(layout), follow.words);
+    let channels = norm.channels;
     b.step(&kernel, &reads, &writes, move |views, _| {
         let (x, weight, bias) = (views.read(0), views.read(1), views.read(2));
         let (mean, inv_std) = (views.write(0), views.write(1));
-        norm.statistics(x, mean, inv_std, views.write(5));
+        match known.map(|k| views.read(k)) {
+            Some(statistics) => {
+                let (means, variances) = statistics.split_at(statistics.len() / 2);
+                mean.copy_from_slice(&means[..channels]);
+                inv_std.copy_from_slice(&variances[..channels]);
+            }
+            None => norm.statistics(x, mean, inv_std, views.write(5)),
+        }
         let (running_mean, running_var) = (views.write(2), views.write(3));
         running_mean.copy_from_slice(views.read(3));
         running_var.copy_from_slice(views.read(4));
@@ -55,7 +89,7 @@ pub(crate) fn lower_batch_train(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Re
         norm.invert(inv_std);
         let saved = Saved { mean, inv_std };
         let affine = Affine { weight: Some(weight), bias: Some(bias) };
-        let fused = Fused { residual: has_residual.then(|| views.read(5)), relu };
+        let fused = Fused { residual: residual.map(|k| views.read(k)), relu };
         norm.normalise(x, saved, affine, fused, views.write(4));
         Ok(())
     });
@@ -69,11 +103,21 @@ pub(crate) fn lower_batch_grad(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Res
     let relu = group.len() > 1;
     let (dy, x) = (first.inputs[0], node.inputs[1]);
     let layout = layout_of(b, x);
-    let norm = describe(b, x, layout, op.eps);
-    let mut reads = vec![b.located(dy, layout), b.located(x, layout)];
+    let mut norm = describe(b, x, layout, op.eps);
+    let ((dy, dy_step), (x, x_step)) = (image(b, dy, layout), image(b, x, layout));
+    norm.steps = Steps { x: x_step, dy: dy_step, y: None };
+    let mut reads = vec![dy, x];
     reads.extend(node.inputs[2..].iter().map(|&v| b.plain(v)));
-    if relu {
-        reads.push(b.located(first.inputs[1], layout));
+    // Where the ReLU's operand can be computed again, its result need not be read.
+    let bias = if relu { forward_bias(b.graph, node) } else { None };
+    match bias {
+        Some(bias) => reads.push(b.plain(bias)),
+        None if relu => {
+            let (y, step) = image(b, first.inputs[1], layout);
+            norm.steps.y = step;
+            reads.push(y);
+        }
+        None => {}
     }
     let (dx, dw, db) = (node.outputs[0], node.outputs[1], node.outputs[2]);
     let mut writes = vec![b.result(dx, layout), b.result(dw, Layout::Plain), b.result(db, Layout::Plain)];
@@ -89,21 +133,30 @@ pub(crate) fn lower_batch_grad(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Res
         let (dy, x, weight) = (views.read(0), views.read(1), views.read(2));
         let masked = masked.then(|| views.write(4));
         let (dw, db, scratch) = (views.write(1), views.write(2), views.write(3));
-        norm.backward(
-            x,
-            views.maybe_read(5),
-            dy,
-            saved,
-            Some(weight),
-            views.write(0),
-            masked,
-            dw,
-            db,
-            scratch,
-        );
+        let relu = match views.maybe_read(5) {
+            None => Relu::None,
+            Some(y) if bias.is_none() => Relu::Output(y),
+            Some(bias) => Relu::Bias(bias),
+        };
+        norm.backward(x, relu, dy, saved, Some(weight), views.write(0), masked, dw, db, scratch);
         Ok(())
     });
     Ok(())
+}
+
+/// The bias of the batch normalisation whose gradient `node` computes, where a ReLU and nothing else followed it and the
+/// gradient passes that first: the kernel finds by it what the ReLU let pass.
+pub(crate) fn forward_bias(graph: &Graph, node: &Node) -> Option<ValueId> {
+    let node_of = |v: ValueId, result: usize| {
+        graph.producer(v).filter(|(_, k)| *k == result).map(|(id, _)| graph.node(id))
+    };
+    let is_relu = |kind: UnaryKind| kind == UnaryKind::Relu;
+    let gradient =
+        node_of(node.inputs[0], 0).filter(|n| matches!(&n.op, Op::UnaryGrad(u) if is_relu(u.kind)))?;
+    let relu = node_of(gradient.inputs[1], 0).filter(|n| matches!(&n.op, Op::Unary(u) if is_relu(u.kind)))?;
+    let forward = node_of(relu.inputs[0], 0).filter(|n| matches!(n.op, Op::BatchNormTrain(_)))?;
+    let same = forward.inputs[..2] == node.inputs[1..3] && forward.outputs[1..3] == node.inputs[3..5];
+    same.then(|| forward.inputs[2])
 }
 
 /// Batch normalisation by running statistics, where it was not folded.
@@ -112,10 +165,13 @@ pub(crate) fn lower_batch(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
     let Op::BatchNorm(op) = &node.op else { return Ok(()) };
     let x = node.inputs[0];
     let layout = layout_of(b, x);
-    let norm = describe(b, x, layout, op.eps);
-    let mut reads = vec![b.located(x, layout)];
+    let mut norm = describe(b, x, layout, op.eps);
+    let (read, x_step) = image(b, x, layout);
+    let mut reads = vec![read];
     reads.extend(node.inputs[1..].iter().map(|&v| b.plain(v)));
-    let (y, inv_std) = (b.result(node.outputs[0], layout), b.scratch(norm.channels));
+    let (y, y_step) = image_result(b, node.outputs[0], layout, &reads);
+    norm.steps = Steps { x: x_step, y: y_step, dy: None };
+    let inv_std = b.scratch(norm.channels);
     b.step(&format!("batch norm {}", words(layout)), &reads, &[y, inv_std], move |views, _| {
         let inv_std = views.write(1);
         inv_std.copy_from_slice(views.read(4));

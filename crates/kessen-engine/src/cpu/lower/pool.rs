@@ -4,10 +4,11 @@ use kessen_graph::attribute::Padding;
 use kessen_graph::ops::adaptive_pool::PoolKind;
 use kessen_graph::{Graph, Node, NodeId, Op, ValueId};
 use kessen_kernels::layout::PANEL;
-use kessen_kernels::pool::{self, Axis, Kind, Pool};
+use kessen_kernels::pool::{self, Axis, Kind, Pool, Slices};
 
 use crate::Result;
 use crate::cpu::builder::{Layout, PlanBuilder};
+use crate::cpu::memory::Buf;
 
 /// Window of a pooling with fixed sizes.
 struct Window {
@@ -59,7 +60,19 @@ fn describe(b: &PlanBuilder<'_>, op: &Op, x: [usize; 4], layout: Layout, v: Valu
         Layout::Blocked => (pool::Layout::Blocked, x[0] * x[1].div_ceil(PANEL)),
         _ => (pool::Layout::Plain, x[0] * x[1]),
     };
-    Ok(Pool { kind, layout, planes, rows, columns })
+    Ok(Pool { kind, layout, planes, rows, columns, slices: None })
+}
+
+/// Where operands are slices: the distances of the images of `x`, `y` and `dy`.
+fn slices(channels: usize, [x, y, dy]: [Option<usize>; 3]) -> Option<Slices> {
+    let any = x.or(y).or(dy).is_some();
+    any.then_some(Slices { planes: channels.div_ceil(PANEL), x, y, dy })
+}
+
+/// A value in that layout, blocked ones perhaps as slices, and the distance of a slice's images.
+fn image(b: &mut PlanBuilder<'_>, v: ValueId, layout: Layout) -> (Buf, Option<usize>) {
+    let buf = if layout == Layout::Blocked { b.blocked_slice(v) } else { b.located(v, layout) };
+    (buf, b.image_step(buf))
 }
 
 /// The layout in which a value lies, blocked where it does in both.
@@ -72,9 +85,12 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
     let node = b.graph.node(id);
     let (x, y) = (node.inputs[0], node.outputs[0]);
     let layout = layout_of(b, x);
-    let pool = describe(b, &node.op, b.image(x), layout, y)?;
-    let reads = [b.located(x, layout)];
-    let out = b.result(y, layout);
+    let mut pool = describe(b, &node.op, b.image(x), layout, y)?;
+    let channels = b.image(x)[1];
+    let (read, x_step) = image(b, x, layout);
+    let reads = [read];
+    let out = if layout == Layout::Blocked { b.image_result(y, &reads) } else { b.result(y, layout) };
+    pool.slices = slices(channels, [x_step, b.image_step(out), None]);
     b.step(&format!("{} {}", node.op.operator().word(), words(layout)), &reads, &[out], move |views, _| {
         pool.forward(views.read(0), views.write(0));
         Ok(())
@@ -89,8 +105,10 @@ pub(crate) fn lower_grad(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
     let kernel = |layout| format!("{} {}", node.op.operator().name(), words(layout));
     let Some(&x) = node.inputs.get(1) else {
         let layout = layout_of(b, dy);
-        let pool = describe(b, &node.op, b.image(dx), layout, dx)?;
-        let reads = [b.located(dy, layout)];
+        let mut pool = describe(b, &node.op, b.image(dx), layout, dx)?;
+        let (dy, dy_step) = image(b, dy, layout);
+        pool.slices = slices(b.image(dx)[1], [None, None, dy_step]);
+        let reads = [dy];
         let out = b.result(dx, layout);
         b.step(&kernel(layout), &reads, &[out], move |views, _| {
             pool.backward(&[], &[], views.read(0), views.write(0));
@@ -99,19 +117,23 @@ pub(crate) fn lower_grad(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
         return Ok(());
     };
     let layout = layout_of(b, x);
-    let pool = describe(b, &node.op, b.image(dx), layout, dx)?;
-    let y = match forward_result(b.graph, node) {
-        Some(y) => b.located(y, layout),
+    let mut pool = describe(b, &node.op, b.image(dx), layout, dx)?;
+    let channels = b.image(dx)[1];
+    let ((x, x_step), (dy, dy_step)) = (image(b, x, layout), image(b, dy, layout));
+    let (y, y_step) = match forward_result(b.graph, node) {
+        Some(y) => image(b, y, layout),
         None => {
-            let (from, y) = (b.located(x, layout), b.scratch(pool.output_len()));
-            b.step("max_pool again", &[from], &[y], move |views, _| {
+            pool.slices = slices(channels, [x_step, None, None]);
+            let y = b.scratch(pool.output_len());
+            b.step("max_pool again", &[x], &[y], move |views, _| {
                 pool.forward(views.read(0), views.write(0));
                 Ok(())
             });
-            y
+            (y, None)
         }
     };
-    let reads = [b.located(x, layout), y, b.located(dy, layout)];
+    pool.slices = slices(channels, [x_step, y_step, dy_step]);
+    let reads = [x, y, dy];
     let out = b.result(dx, layout);
     b.step(&kernel(layout), &reads, &[out], move |views, _| {
         pool.backward(views.read(0), views.read(1), views.read(2), views.write(0));

@@ -1,9 +1,10 @@
 //! Forward pass and gradient to the input, which is the forward pass of the output's gradient with turned weights.
 
-use super::transforms::{self, Transforms};
+use super::transforms::{self, Transforms, Window};
 use super::{Chunks, Grid, Order, assert_applies};
 use crate::conv::check_operands;
 use crate::conv::desc::ConvDesc;
+use crate::conv::moments::{self, Moments, Partials};
 use crate::epilogue::Epilogue;
 use crate::gemm::even;
 use crate::micro::{Family, Finish, Loop, PANEL, Rows, Sum, Tile};
@@ -89,6 +90,39 @@ pub fn forward(
     forward_prepared(desc, order, x, u, epilogue, y, rest);
 }
 
+/// Floats of scratch for [`forward_with_statistics`].
+pub fn forward_with_statistics_scratch(desc: &ConvDesc, order: Order) -> usize {
+    forward_scratch(desc, order) + Partials::len(parts(desc, order))
+}
+
+/// Number of partials: one per block of tiles and panel.
+fn parts(desc: &ConvDesc, order: Order) -> usize {
+    Grid::new(desc, order).tiles.div_ceil(Cut::new(desc, order).tiles) * desc.filters.div_ceil(PANEL)
+}
+
+/// Like [`crate::conv::forward_with_statistics`].
+///
+/// # Panics
+/// As there, or if the algorithm does not apply.
+pub fn forward_with_statistics(
+    desc: &ConvDesc,
+    order: Order,
+    x: &[f32],
+    w: &[f32],
+    epilogue: &Epilogue,
+    y: &mut [f32],
+    statistics: &mut [f32],
+    scratch: &mut [f32],
+) {
+    assert_applies(desc);
+    desc.check_statistics(statistics.len());
+    let (partials, rest) = scratch.split_at_mut(Partials::len(parts(desc, order)));
+    let (u, rest) = rest.split_at_mut(prepared_len(desc, order));
+    prepare_weight(desc, order, w, u);
+    run(desc, order, x, u, epilogue, y, Some(Partials::new(partials)), rest);
+    moments::finish(partials, desc.filters.div_ceil(PANEL), statistics);
+}
+
 /// [`forward`] on weights transformed by [`prepare_weight`].
 ///
 /// # Panics
@@ -100,6 +134,19 @@ pub fn forward_prepared(
     u: &[f32],
     epilogue: &Epilogue,
     y: &mut [f32],
+    scratch: &mut [f32],
+) {
+    run(desc, order, x, u, epilogue, y, None, scratch);
+}
+
+fn run(
+    desc: &ConvDesc,
+    order: Order,
+    x: &[f32],
+    u: &[f32],
+    epilogue: &Epilogue,
+    y: &mut [f32],
+    partials: Option<Partials>,
     scratch: &mut [f32],
 ) {
     assert_applies(desc);
@@ -120,6 +167,7 @@ pub fn forward_prepared(
         u: u.as_ptr(),
         y: y.as_mut_ptr(),
         finish: Finish::new(epilogue),
+        partials,
     };
     let panels = desc.filters.div_ceil(PANEL);
     let (blocks, sets) = (grid.tiles.div_ceil(cut.tiles), panels.div_ceil(cut.panels));
@@ -130,11 +178,8 @@ pub fn forward_prepared(
         // SAFETY: each worker has its own part; tasks' outputs are disjoint; lengths were checked.
         unsafe {
             let scratch = scratch.part(start..start + each);
-            job.run(
-                even(grid.tiles, cut.tiles, task % blocks),
-                even(panels, cut.panels, task / blocks),
-                scratch,
-            )
+            let (block, set) = (task % blocks, task / blocks);
+            job.run(block, even(grid.tiles, cut.tiles, block), even(panels, cut.panels, set), scratch)
         }
     });
 }
@@ -186,17 +231,19 @@ struct Job<'a> {
     u: *const f32,
     y: *mut f32,
     finish: Finish,
+    partials: Option<Partials>,
 }
 
-// SAFETY: tasks write disjoint tiles and panels of `y`.
+// SAFETY: tasks write disjoint tiles and panels of `y`, and partials of their own.
 unsafe impl Sync for Job<'_> {}
 
 impl Job<'_> {
-    /// Takes some tiles through all steps for some output panels.
+    /// Takes block number `block` of tiles through all steps for some output panels.
     ///
     /// # Safety
     /// Operands fit the shape; the tiles and panels of `y` are this task's; `scratch` fits.
-    unsafe fn run(&self, tiles: Range<usize>, panels: Range<usize>, scratch: &mut [f32]) {
+    unsafe fn run(&self, block: usize, tiles: Range<usize>, panels: Range<usize>, scratch: &mut [f32]) {
+        let outs = self.desc.filters.div_ceil(PANEL);
         let ins = self.desc.channels.div_ceil(PANEL);
         let (v, m) = scratch.split_at_mut(Chunks::room(self.order, tiles.len(), ins));
         let tall = self.family.rows(self.family.panels_for(Chunks::MOST.min(tiles.len())).min(2));
@@ -205,13 +252,18 @@ impl Job<'_> {
         let of = Chunks::new(self.order, tiles.len(), size, ins);
         // SAFETY: the caller's promise.
         unsafe {
-            input_tiles(&self.grid, self.transforms, self.x, 0..ins, ins, tiles.start, &of, v);
+            input_tiles(&self.grid, self.transforms, self.x, 0..ins, tiles.start, &of, v);
             for set in 0..panels.len().div_ceil(OUT_PANELS) {
                 let set = even(panels.len(), OUT_PANELS, set);
                 let set = panels.start + set.start..panels.start + set.end;
                 let to = Chunks { blocks: set.len(), ..of };
                 self.products(set.clone(), &of, v, &to, m);
-                self.outputs(tiles.start, set, &to, m);
+                let moments = self.outputs(tiles.start, set.clone(), &to, m);
+                if let Some(partials) = self.partials {
+                    for (moments, panel) in moments.iter().zip(set) {
+                        partials.put(block * outs + panel, moments);
+                    }
+                }
             }
         }
     }
@@ -251,33 +303,73 @@ impl Job<'_> {
         }
     }
 
-    /// Transforms products back into outputs.
+    /// Transforms products back into outputs. Returns their moments by panel, where these are wanted.
     ///
     /// # Safety
     /// As for [`Self::run`].
-    unsafe fn outputs(&self, first: usize, panels: Range<usize>, of: &Chunks, m: &[f32]) {
-        let outs = self.desc.filters.div_ceil(PANEL);
-        let [oh, ow] = self.grid.output;
+    unsafe fn outputs(
+        &self,
+        first: usize,
+        panels: Range<usize>,
+        of: &Chunks,
+        m: &[f32],
+    ) -> [Moments; OUT_PANELS] {
+        let mut moments = [Moments::NONE; OUT_PANELS];
+        let row = self.grid.output[1] * PANEL;
         let [step, ..] = of.steps();
         for chunk in 0..of.count() {
-            for (o, panel) in panels.clone().enumerate() {
+            for ((o, panel), moments) in panels.clone().enumerate().zip(&mut moments) {
                 for (t, tile) in of.range(chunk).enumerate() {
-                    let (n, row, col) = self.grid.place(first + tile);
-                    let (at, window) = self.grid.output_window(row, col);
-                    let at = (n * outs + panel) * oh * ow * PANEL + at;
+                    let (at, window) = self.output_place(first + tile, panel);
                     let finish = self.finish.at(0, panel * PANEL, at as isize);
                     // SAFETY: the window lies inside `y`, the points inside `m`.
                     unsafe {
                         let from = m.as_ptr().add(of.at(chunk, o) + t * PANEL);
-                        (self.transforms.output)(from, step, window, self.y.add(at), ow * PANEL, &finish)
+                        (self.transforms.output)(from, step, window, self.y.add(at), row, &finish)
                     }
+                }
+                if self.partials.is_some() {
+                    let tiles = of.range(chunk);
+                    // SAFETY: these tiles of the panel are this task's.
+                    moments.add(unsafe { self.rows(first + tiles.start..first + tiles.end, panel) });
                 }
             }
         }
+        moments
+    }
+
+    /// Where a tile's outputs of a panel begin in `y`, and the part that exists.
+    fn output_place(&self, tile: usize, panel: usize) -> (usize, Window) {
+        let [oh, ow] = self.grid.output;
+        let (n, row, col) = self.grid.place(tile);
+        let (at, window) = self.grid.output_window(row, col);
+        (n * self.grid.images[1] + panel * oh * ow * PANEL + at, window)
+    }
+
+    /// The outputs of some tiles of a panel: row by row of tiles that are neighbours.
+    ///
+    /// # Safety
+    /// The outputs have been computed, and no one writes them.
+    unsafe fn rows(&self, tiles: Range<usize>, panel: usize) -> impl Iterator<Item = &[f32]> {
+        let (across, ow) = (self.grid.across, self.grid.output[1]);
+        let mut next = tiles.start;
+        let lines = std::iter::from_fn(move || {
+            let (tile, column) = (next, next % across);
+            next = tiles.end.min(tile - column + across);
+            (tile < next).then(|| (tile, (next - tile + column) * self.grid.m))
+        });
+        lines.flat_map(move |(tile, end)| {
+            let (at, window) = self.output_place(tile, panel);
+            let width = end.min(ow) - tile % across * self.grid.m;
+            (0..window.rows[1]).map(move |row| {
+                // SAFETY: the row's pixels lie inside `y`; the caller's promise.
+                unsafe { std::slice::from_raw_parts(self.y.add(at + row * ow * PANEL), width * PANEL) }
+            })
+        })
     }
 }
 
-/// Transforms some channel blocks (of `all` blocks) of `x` into `v`, for the tiles from number `first` on.
+/// Transforms some channel blocks of `x` into `v`, for the tiles from number `first` on.
 ///
 /// # Safety
 /// `x` has the grid's images; `v` fits.
@@ -286,7 +378,6 @@ pub(super) unsafe fn input_tiles(
     transforms: &Transforms,
     x: *const f32,
     blocks: Range<usize>,
-    all: usize,
     first: usize,
     to: &Chunks,
     v: &mut [f32],
@@ -298,7 +389,7 @@ pub(super) unsafe fn input_tiles(
             for (t, tile) in to.range(chunk).enumerate() {
                 let (n, row, col) = grid.place(first + tile);
                 let (at, window) = grid.input_window(row, col);
-                let from = x.wrapping_add((n * all + block) * h * w * PANEL).wrapping_offset(at);
+                let from = x.wrapping_add(n * grid.images[0] + block * h * w * PANEL).wrapping_offset(at);
                 // SAFETY: the window lies inside `x`, the points inside `v`.
                 unsafe {
                     let to = v.as_mut_ptr().add(to.at(chunk, i) + t * PANEL);
@@ -319,6 +410,8 @@ fn turned(desc: &ConvDesc) -> ConvDesc {
         width: ow,
         pad_before: desc.pad_before.map(|pad| 2 - pad),
         pad_after: desc.pad_after.map(|pad| 2 - pad),
+        input_step: desc.output_step,
+        output_step: desc.input_step,
         ..*desc
     }
 }

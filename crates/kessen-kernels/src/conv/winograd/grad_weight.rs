@@ -142,7 +142,7 @@ impl Job<'_> {
             unsafe {
                 let of = Chunks::new(self.order, tiles.len(), Chunks::MOST, part.ins.len());
                 let back = Chunks { blocks: part.outs.len(), ..of };
-                input_tiles(&self.grid, self.transforms, self.x, part.ins.clone(), all, tiles.start, &of, v);
+                input_tiles(&self.grid, self.transforms, self.x, part.ins.clone(), tiles.start, &of, v);
                 self.output_tiles(&part, tiles.start, &back, dm);
                 self.products(&of, v, &back, dm, block > 0, du);
             }
@@ -171,14 +171,13 @@ impl Job<'_> {
     /// As for [`Self::run`].
     unsafe fn output_tiles(&self, part: &Part, first: usize, to: &Chunks, dm: &mut [f32]) {
         let [oh, ow] = self.grid.output;
-        let outs = self.desc.filters.div_ceil(PANEL);
         let [step, ..] = to.steps();
         for chunk in 0..to.count() {
             for (o, block) in part.outs.clone().enumerate() {
                 for (t, tile) in to.range(chunk).enumerate() {
                     let (n, row, col) = self.grid.place(first + tile);
                     let (at, window) = self.grid.output_window(row, col);
-                    let at = (n * outs + block) * oh * ow * PANEL + at;
+                    let at = n * self.grid.images[1] + block * oh * ow * PANEL + at;
                     // SAFETY: the window lies inside `dy`, the points inside `dm`.
                     unsafe {
                         let to = dm.as_mut_ptr().add(to.at(chunk, o) + t * PANEL);

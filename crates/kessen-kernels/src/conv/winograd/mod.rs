@@ -19,8 +19,8 @@ mod transforms;
 
 pub use cost::{Algorithm, Direction, choose, cost};
 pub use forward::{
-    forward, forward_prepared, forward_prepared_scratch, forward_scratch, grad_input, grad_input_scratch,
-    prepare_weight, prepared_len,
+    forward, forward_prepared, forward_prepared_scratch, forward_scratch, forward_with_statistics,
+    forward_with_statistics_scratch, grad_input, grad_input_scratch, prepare_weight, prepared_len,
 };
 pub use grad_weight::{grad_weight, grad_weight_scratch};
 
@@ -127,6 +127,8 @@ struct Grid {
     input: [usize; 2],
     output: [usize; 2],
     pad: [usize; 2],
+    /// Distances of the images of the inputs and of the outputs.
+    images: [usize; 2],
 }
 
 impl Grid {
@@ -134,7 +136,8 @@ impl Grid {
         let (m, output) = (order.outputs(), desc.output());
         let (down, across) = (output[0].div_ceil(m), output[1].div_ceil(m));
         let tiles = desc.batch * down * across;
-        Grid { m, down, across, tiles, input: [desc.height, desc.width], output, pad: desc.pad_before }
+        let (input, images) = ([desc.height, desc.width], [desc.input_image(), desc.output_image()]);
+        Grid { m, down, across, tiles, input, output, pad: desc.pad_before, images }
     }
 
     /// Image, row and column of a tile.
