@@ -4,7 +4,7 @@ use super::desc::{ConvDesc, Layout};
 use super::pass::{Operands, Pass};
 use super::{check_operands, depthwise};
 use crate::epilogue::Epilogue;
-use crate::micro::{Finish, PANEL};
+use crate::micro::{Family, Finish, PANEL};
 
 const BLOCK: isize = PANEL as isize;
 
@@ -43,11 +43,11 @@ pub fn forward(
     };
     let operands = Operands { x, w: w.as_ptr(), y: y.as_mut_ptr(), finish: Finish::new(epilogue) };
     // SAFETY: lengths were checked against the descriptor.
-    unsafe { pass.run(operands) }
+    unsafe { pass.run(Family::active(), operands) }
 }
 
 /// The sweep over nChw16c.
-fn blocked(d: &ConvDesc) -> Pass {
+pub(super) fn blocked(d: &ConvDesc) -> Pass {
     let g = d.grouping();
     let [oh, ow] = d.output();
     let taps = d.kernel[0] * d.kernel[1];

@@ -71,12 +71,28 @@ pub(super) struct Operands {
 unsafe impl Sync for Operands {}
 
 impl Pass {
+    /// The same sweep on words of two bf16, neighbours among the 16 channels of a block.
+    pub fn paired(self) -> Pass {
+        Pass {
+            depth: self.depth / 2,
+            depth_last: self.depth_last.div_ceil(2),
+            pixel: self.pixel / 2,
+            in_row: self.in_row / 2,
+            in_block: self.in_block / 2,
+            in_image: self.in_image / 2,
+            b_taps: self.b_taps.map(|step| step / 2),
+            b_block: self.b_block / 2,
+            b_panel: self.b_panel / 2,
+            ..self
+        }
+    }
+
     /// Computes the sweep.
     ///
     /// # Safety
-    /// Every address that follows from the pass is readable or writable; nobody else touches the output meanwhile.
-    pub unsafe fn run(&self, operands: Operands) {
-        let family = Family::active();
+    /// The CPU has the family's instruction set. Every address that follows from the pass is readable or writable; nobody
+    /// else touches the output meanwhile.
+    pub unsafe fn run(&self, family: &'static Family, operands: Operands) {
         // Rows that fill a tile are cut one by one; shorter ones are strung together.
         let line = if self.out[1] >= FULL_TILE { self.out[1] } else { 1 };
         let pixels = self.batch * self.out[0] * self.out[1];
