@@ -25,17 +25,23 @@ pub enum Precision {
     /// largest output (`docs/performance.md`).
     #[default]
     Fast,
+    /// Mixed precision: as [`Precision::Fast`], and the operands of linear layers, matrix products and convolutions (with both
+    /// gradients) are rounded to bf16 where the plan expects that to be faster; weights, activations and sums stay f32.
+    /// Recurrent layers, attention, depthwise convolutions and those of pictures with few channels are computed in f32. What is
+    /// rounded follows from the network's shapes, not from the machine.
+    Bf16,
 }
 
 impl Precision {
     /// Every choice.
-    pub const ALL: [Self; 2] = [Self::Exact, Self::Fast];
+    pub const ALL: [Self; 3] = [Self::Exact, Self::Fast, Self::Bf16];
 
     /// The word in recipes and on the command line.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Exact => "exact",
             Self::Fast => "fast",
+            Self::Bf16 => "bf16",
         }
     }
 }

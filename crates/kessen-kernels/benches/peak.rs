@@ -1,4 +1,5 @@
-//! Prints how fast the dense kernels are, as a share of the machine's measured multiply-add peak.
+//! Prints how fast the dense kernels are, as a share of the machine's measured multiply-add peak (for rows of bf16: of that
+//! of its dot product, where it has one).
 //!
 //! ```text
 //! cargo bench -p kessen-kernels --bench peak [-- FILTER]
@@ -7,7 +8,7 @@
 use kessen_kernels::conv::winograd::{self, Order};
 use kessen_kernels::conv::{self, ConvDesc};
 use kessen_kernels::epilogue::Epilogue;
-use kessen_kernels::gemm::{Gemm, Linear};
+use kessen_kernels::gemm::{self, Gemm, Linear};
 use kessen_kernels::{machine, threads};
 use std::time::Instant;
 
@@ -32,21 +33,23 @@ fn noise(len: usize) -> Vec<f32> {
 
 struct Bench {
     peak: f64,
+    peak16: f64,
     filter: String,
 }
 
 impl Bench {
     fn report(&self, name: &str, flops: usize, f: impl FnMut()) {
+        self.report_of(self.peak, name, flops, f);
+    }
+
+    /// One row, as a share of the given peak.
+    fn report_of(&self, peak: f64, name: &str, flops: usize, f: impl FnMut()) {
         if !name.contains(&self.filter) {
             return;
         }
         let each = seconds(f);
         let rate = flops as f64 / each / 1e9;
-        println!(
-            "{name:<44} {:>10.2} µs {rate:>7.1} GFLOP/s {:>6.1} %",
-            each * 1e6,
-            100.0 * rate / self.peak
-        );
+        println!("{name:<44} {:>10.2} µs {rate:>7.1} GFLOP/s {:>6.1} %", each * 1e6, 100.0 * rate / peak);
     }
 
     fn gemm(&self, name: &str, g: Gemm) {
@@ -56,6 +59,10 @@ impl Bench {
         let flops = 2 * g.m * g.n * g.k * g.batch;
         let shape = format!("gemm {name} {}x{}x{} *{}", g.m, g.n, g.k, g.batch);
         self.report(&shape, flops, || g.run(&a, &b, &mut c, &Epilogue::store(), &mut scratch));
+        let mut scratch = vec![0.0; gemm::bf16::scratch(&g).max(g.scratch())];
+        self.report_of(self.peak16, &format!("{shape} bf16"), flops, || {
+            gemm::bf16::run(&g, &a, &b, &mut c, &Epilogue::store(), &mut scratch)
+        });
         if g.batch == 1 && !g.trans_b && !g.trans_a {
             let mut packed = vec![0.0; g.packed_len()];
             g.pack(&b, &mut packed);
@@ -79,6 +86,34 @@ impl Bench {
         });
         self.report(&format!("{shape} dx"), flops, || l.grad_input(&dy, &w, &mut dx, false, &mut scratch));
         self.report(&format!("{shape} dw"), flops, || l.grad_weight(&x, &dy, &mut dw, false, &mut scratch));
+        self.linear16(&shape, l);
+    }
+
+    fn linear16(&self, shape: &str, l: Linear) {
+        use gemm::bf16;
+        let (x, dy) = (noise(l.batch * l.inputs), noise(l.batch * l.outputs));
+        let (w, mut dw) = (noise(l.weight_len()), noise(l.weight_len()));
+        let (mut y, mut dx) = (noise(l.batch * l.outputs), noise(l.batch * l.inputs));
+        let mut words = vec![0.0; bf16::weight_words(&l)];
+        let len =
+            bf16::forward_scratch(&l).max(bf16::grad_input_scratch(&l)).max(bf16::grad_weight_scratch(&l));
+        let mut scratch = vec![0.0; len];
+        let flops = 2 * l.batch * l.inputs * l.outputs;
+        let (store, peak) = (Epilogue::store(), self.peak16);
+        bf16::prepare_weight(&l, &w, &mut words);
+        self.report_of(peak, &format!("{shape} bf16 prepared"), flops, || {
+            bf16::forward(&l, &x, &words, &mut y, &store, &mut scratch)
+        });
+        self.report_of(peak, &format!("{shape} bf16 forward"), flops, || {
+            bf16::prepare_weight(&l, &w, &mut words);
+            bf16::forward(&l, &x, &words, &mut y, &store, &mut scratch)
+        });
+        self.report_of(peak, &format!("{shape} bf16 dx"), flops, || {
+            bf16::grad_input(&l, &dy, &w, &mut dx, false, &mut scratch)
+        });
+        self.report_of(peak, &format!("{shape} bf16 dw"), flops, || {
+            bf16::grad_weight(&l, &x, &dy, &mut dw, false, &mut scratch)
+        });
     }
 }
 
@@ -105,6 +140,9 @@ impl Bench {
         self.report(&format!("{shape} dw"), flops, || {
             conv::grad_weight(&d, &x, &dy, false, &mut dw, &mut scratch)
         });
+        if conv::bf16::applies(&d) {
+            self.conv16(&shape, d);
+        }
         if !winograd::applies(&d) {
             return;
         }
@@ -131,13 +169,43 @@ impl Bench {
     }
 }
 
+impl Bench {
+    fn conv16(&self, shape: &str, d: ConvDesc) {
+        use conv::bf16;
+        let (x, dy) = (noise(d.input_len()), noise(d.output_len()));
+        let (w, mut dw) = (noise(d.weight_len()), noise(d.weight_len()));
+        let (mut y, mut dx) = (noise(d.output_len()), noise(d.input_len()));
+        let mut words = vec![0.0; bf16::weight_words(&d)];
+        let len =
+            bf16::forward_scratch(&d).max(bf16::grad_input_scratch(&d)).max(bf16::grad_weight_scratch(&d));
+        let mut scratch = vec![0.0; len];
+        let (flops, store, peak) = (2 * d.macs(), Epilogue::store(), self.peak16);
+        bf16::prepare_weight(&d, &w, &mut words);
+        self.report_of(peak, &format!("{shape} bf16 prepared"), flops, || {
+            bf16::forward(&d, &x, &words, &store, &mut y, &mut scratch)
+        });
+        self.report_of(peak, &format!("{shape} bf16 forward"), flops, || {
+            bf16::prepare_weight(&d, &w, &mut words);
+            bf16::forward(&d, &x, &words, &store, &mut y, &mut scratch)
+        });
+        self.report_of(peak, &format!("{shape} bf16 dx"), flops, || {
+            bf16::grad_input(&d, &dy, &w, &store, &mut dx, &mut scratch)
+        });
+        self.report_of(peak, &format!("{shape} bf16 dw"), flops, || {
+            bf16::grad_weight(&d, &x, &dy, false, &mut dw, &mut scratch)
+        });
+    }
+}
+
 fn main() {
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
-    let bench = Bench { peak: machine::peak_gflops(), filter };
+    let peak16 = machine::peak_bf16_gflops().unwrap_or(f64::NAN);
+    let bench = Bench { peak: machine::peak_gflops(), peak16, filter };
     println!(
-        "{} threads, peak {:.1} GFLOP/s, {}",
+        "{} threads, peak {:.1} GFLOP/s, of bf16 {:.1}, {}",
         threads::count(),
         bench.peak,
+        bench.peak16,
         kessen_kernels::isa::Isa::active()
     );
     bench.gemm("nn", Gemm::new(1024, 1024, 1024));

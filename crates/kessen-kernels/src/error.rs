@@ -24,6 +24,17 @@ pub enum Error {
         /// The names this CPU can run.
         available: String,
     },
+    /// `KESSEN_BF16` names no way to multiply bf16.
+    #[error("KESSEN_BF16={found:?} is neither \"native\" nor \"emulated\"; correct it or unset KESSEN_BF16")]
+    UnknownBf16 {
+        /// The value found.
+        found: String,
+    },
+    /// `KESSEN_BF16` asks for instructions that this CPU lacks.
+    #[error(
+        "KESSEN_BF16=native needs AVX512_BF16, which this CPU lacks; choose emulated or unset KESSEN_BF16"
+    )]
+    MissingBf16,
     /// `KESSEN_THREADS` is no usable number of threads.
     #[error("KESSEN_THREADS={found:?} is not a number from 1 to {max}; correct it or unset KESSEN_THREADS")]
     BadThreadCount {

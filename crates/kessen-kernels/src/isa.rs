@@ -1,10 +1,10 @@
 //! Which instruction set the kernels use: detected once, overridable, never guessed.
 //!
 //! The environment variable `KESSEN_ISA=scalar|avx2|avx512|neon` forces one for the process and fails loudly
-//! where the CPU lacks it. [`with`] forces one for a closure (and the pool's threads working for it), so that one
-//! test process covers them all.
+//! where the CPU lacks it; so does `KESSEN_BF16` for the products of bf16 ([`crate::bf16`]). [`with`] forces one for a
+//! closure (and the pool's threads working for it), so that one test process covers them all.
 
-use crate::Error;
+use crate::{Error, bf16};
 use std::cell::Cell;
 use std::fmt;
 use std::sync::OnceLock;
@@ -104,9 +104,10 @@ thread_local! {
 /// first one's answer.
 ///
 /// # Errors
-/// `KESSEN_ISA` names something unknown or something this CPU lacks.
+/// `KESSEN_ISA` or `KESSEN_BF16` names something unknown or something this CPU lacks.
 pub fn init() -> Result<Isa, Error> {
     static CHOSEN: OnceLock<Result<Isa, Error>> = OnceLock::new();
+    bf16::init()?;
     CHOSEN
         .get_or_init(|| match std::env::var("KESSEN_ISA") {
             Ok(name) if !name.is_empty() => parse(&name),

@@ -6,6 +6,7 @@
 //! number of threads.
 
 pub mod attention;
+pub mod bf16;
 pub mod conv;
 pub mod copy;
 pub mod dropout;

@@ -51,6 +51,38 @@ pub fn peak_gflops() -> f64 {
     (2 * crate::PANEL * SUMS * TURNS * threads) as f64 / seconds / 1e9
 }
 
+/// The same for products of bf16 pairs, which count as two multiply-adds; `None` where the CPU has none of its own.
+pub fn peak_bf16_gflops() -> Option<f64> {
+    #[cfg(target_arch = "x86_64")]
+    if crate::bf16::is_native() {
+        let threads = count();
+        let seconds = fastest(|| {
+            parallel_for(threads, |_| {
+                // SAFETY: `is_native` says that the CPU has AVX512_BF16.
+                black_box(unsafe { dot_products(TURNS, black_box(0.5)) });
+            });
+        });
+        return Some((4 * crate::PANEL * SUMS * TURNS * threads) as f64 / seconds / 1e9);
+    }
+    None
+}
+
+/// Independent dot products of pairs: each sum gains `turns·factor`.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn dot_products(turns: usize, factor: f32) -> f32 {
+    use std::arch::x86_64::*;
+    let (a, b) = (_mm512_set1_ps(factor), _mm512_set1_ps(0.5));
+    let (a, b) = (_mm512_cvtne2ps_pbh(a, a), _mm512_cvtne2ps_pbh(b, b));
+    let mut sums = [_mm512_set1_ps(0.0); SUMS];
+    for _ in 0..turns {
+        for v in &mut sums {
+            *v = _mm512_dpbf16_ps(*v, a, b);
+        }
+    }
+    sums.iter().map(|&v| _mm512_reduce_add_ps(v)).sum()
+}
+
 /// Most memory traffic that all threads together make, in GB/s of bytes read and written: a copy of 64 MB, beyond the
 /// caches. Takes some 200 ms and 128 MB.
 pub fn copy_gbytes() -> f64 {
@@ -87,6 +119,11 @@ mod tests {
         for isa in Isa::available() {
             let total = multiply_adds(isa, 100, 0.5);
             assert_eq!(total, (SUMS * crate::PANEL) as f32, "{isa}");
+        }
+        #[cfg(target_arch = "x86_64")]
+        if crate::bf16::is_native() {
+            // SAFETY: as above.
+            assert_eq!(unsafe { dot_products(100, 0.5) }, (SUMS * crate::PANEL * 50) as f32);
         }
     }
 }

@@ -5,7 +5,7 @@ mod common;
 
 use common::{Guarded, everywhere, noise};
 use kessen_kernels::conv::winograd::{self, Order};
-use kessen_kernels::conv::{self, ConvDesc};
+use kessen_kernels::conv::{self, ConvDesc, bf16};
 use kessen_kernels::epilogue::{Activation, Epilogue};
 
 /// The images of a tensor `step` elements apart, with NaN between them.
@@ -40,6 +40,7 @@ fn gather(slice: &Guarded, images: usize, step: usize, what: &str) -> Vec<f32> {
 #[derive(Clone, Copy, Debug)]
 enum Algorithm {
     Direct,
+    Bf16,
     Winograd(Order),
 }
 
@@ -57,6 +58,14 @@ fn passes(d: &ConvDesc, algorithm: Algorithm, x: &[f32], w: &[f32], dy: &[f32]) 
             let mut s = scratch(conv::grad_input_scratch(d));
             conv::grad_input(d, dy, w, &store, dx.get_mut(), &mut s);
             conv::grad_weight(d, x, dy, false, dw.get_mut(), &mut scratch(conv::grad_weight_scratch(d)));
+        }
+        Algorithm::Bf16 => {
+            let mut words = vec![0.0; bf16::weight_words(d)];
+            bf16::prepare_weight(d, w, &mut words);
+            let mut s = scratch(bf16::forward_with_statistics_scratch(d));
+            bf16::forward_with_statistics(d, x, &words, &epilogue, out, statistics.get_mut(), &mut s);
+            bf16::grad_input(d, dy, w, &store, dx.get_mut(), &mut scratch(bf16::grad_input_scratch(d)));
+            bf16::grad_weight(d, x, dy, false, dw.get_mut(), &mut scratch(bf16::grad_weight_scratch(d)));
         }
         Algorithm::Winograd(o) => {
             let mut s = scratch(winograd::forward_with_statistics_scratch(d, o));
@@ -103,6 +112,19 @@ fn direct() {
         ConvDesc::new(9, 64, 96, [7, 7], 1),
     ] {
         check(d, Algorithm::Direct);
+    }
+}
+
+#[test]
+fn rounded_to_bf16() {
+    for d in [
+        ConvDesc::new(3, 16, 32, [5, 6], 1),
+        ConvDesc::new(2, 48, 16, [7, 9], 3).padding(1),
+        ConvDesc::new(3, 32, 32, [7, 7], 3).padding(1).stride(2),
+        ConvDesc::new(2, 32, 64, [6, 7], 3).groups(2).padding(1),
+        ConvDesc::new(5, 64, 96, [20, 19], 3).padding(1),
+    ] {
+        check(d, Algorithm::Bf16);
     }
 }
 

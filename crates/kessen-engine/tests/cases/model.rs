@@ -11,7 +11,10 @@ use super::{Fill, Operand};
 type AnyError = Box<dyn std::error::Error>;
 
 /// The wiring with the mean square of its output as loss, and the gradients of all weights and of x.
-fn with_gradients(model: &Graph) -> Result<Graph, kessen_graph::Error> {
+///
+/// # Errors
+/// Operators without a gradient.
+pub fn with_gradients(model: &Graph) -> Result<Graph, kessen_graph::Error> {
     let model = model.clone().extend(|g, outputs| {
         let y = g.wire_of(outputs[0]);
         [("output", y.clone()), ("loss", y.square().mean(&[]))]
@@ -30,21 +33,26 @@ fn with_gradients(model: &Graph) -> Result<Graph, kessen_graph::Error> {
     Ok(graph)
 }
 
-/// Outputs, then updated buffers, each with its name.
-fn run(
+/// Outputs, then updated buffers, each with its name. Parameters and x are fixed numbers that follow from `name`, each
+/// passed through `round`.
+///
+/// # Errors
+/// The backend's.
+pub fn run(
     name: &str,
     graph: &Graph,
     batch: usize,
-    mode: Mode,
+    options: &CompileOptions,
     backend: &dyn Backend,
+    round: fn(f32) -> f32,
 ) -> Result<Vec<(String, Array)>, AnyError> {
-    let options = CompileOptions { mode, ..CompileOptions::inference() };
     let bindings = Bindings::from([("batch", batch)]);
-    let mut session = Session::new(backend, graph, &bindings, &options)?;
+    let mut session = Session::new(backend, graph, &bindings, options)?;
     let numbers = |name: &str, shape: &[usize], fill: Fill| -> Result<Tensor, AnyError> {
         let mut operand = Operand::named(name, shape);
         operand.fill = fill;
-        Ok(Tensor::from_vec(shape, operand.fill_f32())?)
+        let numbers: Vec<f32> = operand.fill_f32().into_iter().map(round).collect();
+        Ok(Tensor::from_vec(shape, numbers)?)
     };
     let params: Vec<_> = graph.params().iter().map(|p| (p.path.clone(), p.shape.clone())).collect();
     for (path, shape) in params {
@@ -76,8 +84,9 @@ pub fn agree(name: &str, model: &Graph, batch: usize, backend: &dyn Backend) -> 
     let bindings = Bindings::from([("batch", batch)]);
     let forward = model.for_inference()?;
     for (graph, mode) in [(forward, Mode::Inference), (with_gradients(model)?, Mode::Training)] {
-        let expected = run(name, &graph, batch, mode, &Reference)?;
-        let found = run(name, &graph, batch, mode, backend)?;
+        let options = CompileOptions { mode, ..CompileOptions::inference() };
+        let expected = run(name, &graph, batch, &options, &Reference, |v| v)?;
+        let found = run(name, &graph, batch, &options, backend, |v| v)?;
         let allowed = SLACK * tolerance(&graph, &bindings)?;
         // A gradient that nearly vanishes where others don't is a difference of large numbers.
         let gradients = expected.iter().filter(|(name, _)| name.starts_with("d.")).flat_map(|(_, a)| &a.data);

@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::layout::{self, blocked_len};
 use crate::micro::PANEL;
+use std::ops::Range;
 
 /// How a convolution's input lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
@@ -243,6 +244,15 @@ impl ConvDesc {
             (self.height, self.width) = (1, self.height * self.width);
         }
         self
+    }
+
+    /// Output positions along an axis, within `range`, whose tap `tap` lies in the image.
+    pub(crate) fn inside(&self, axis: usize, tap: usize, range: &Range<usize>) -> Range<usize> {
+        let (stride, pad) = (self.stride[axis] as isize, self.pad_before[axis] as isize);
+        let (size, at) = ([self.height, self.width][axis] as isize, (tap * self.dilation[axis]) as isize);
+        let low = (pad - at + stride - 1).div_euclid(stride).max(range.start as isize);
+        let high = ((size - 1 + pad - at).div_euclid(stride) + 1).min(range.end as isize);
+        low as usize..high.max(low) as usize
     }
 
     /// Asserts what every kernel relies on.

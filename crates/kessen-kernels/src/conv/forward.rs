@@ -5,7 +5,7 @@ use super::moments::{self, Partials};
 use super::pass::{Operands, Pass};
 use super::{check_operands, depthwise};
 use crate::epilogue::Epilogue;
-use crate::micro::{Finish, PANEL};
+use crate::micro::{Family, Finish, PANEL};
 
 const BLOCK: isize = PANEL as isize;
 
@@ -81,7 +81,7 @@ fn run(
     };
     let operands = Operands { x, w: w.as_ptr(), y: y.as_mut_ptr(), finish: Finish::new(epilogue), partials };
     // SAFETY: lengths were checked against the descriptor.
-    unsafe { pass(desc).run(operands) }
+    unsafe { pass(desc).run(Family::active(), operands) }
 }
 
 /// The sweep of a shape.
@@ -94,7 +94,7 @@ fn pass(desc: &ConvDesc) -> Pass {
 }
 
 /// The sweep over nChw16c.
-fn blocked(d: &ConvDesc) -> Pass {
+pub(super) fn blocked(d: &ConvDesc) -> Pass {
     let g = d.grouping();
     let [oh, ow] = d.output();
     let taps = d.kernel[0] * d.kernel[1];

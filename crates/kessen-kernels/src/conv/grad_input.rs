@@ -9,7 +9,7 @@ use super::pass::{Operands, Pass};
 use super::{check_operands, depthwise};
 use crate::epilogue::{Activation, Bias, Epilogue};
 use crate::layout::{blocked_len, from_blocked};
-use crate::micro::{Finish, PANEL};
+use crate::micro::{Family, Finish, PANEL};
 
 const BLOCK: isize = PANEL as isize;
 
@@ -44,13 +44,13 @@ pub fn grad_input(
     assert!(scratch.len() >= wanted, "convolution: scratch of {} floats, {wanted} needed", scratch.len());
     if desc.is_depthwise() {
         // SAFETY: lengths were checked against the descriptor; depthwise weights need no turning.
-        return unsafe { sweep(desc, dy, w, Finish::new(epilogue), dx) };
+        return unsafe { sweep(desc, Words::Single, dy, w, Finish::new(epilogue), dx) };
     }
     let (turned, rest) = scratch.split_at_mut(desc.transposed_len());
     desc.transpose_weight(w, turned);
     if desc.input == Layout::Blocked {
         // SAFETY: lengths were checked against the descriptor.
-        return unsafe { sweep(desc, dy, turned, Finish::new(epilogue), dx) };
+        return unsafe { sweep(desc, Words::Single, dy, turned, Finish::new(epilogue), dx) };
     }
     let simple = matches!((epilogue.bias, epilogue.residual), (Bias::None, None))
         && epilogue.alpha == 1.0
@@ -59,7 +59,7 @@ pub fn grad_input(
     let pixels = desc.height * desc.width;
     let (blocked, plain) = rest.split_at_mut(blocked_len(desc.batch, desc.channels, 1, pixels));
     // SAFETY: as above; `blocked` has the blocked input's length.
-    unsafe { sweep(desc, dy, turned, Finish::plain(false), blocked) };
+    unsafe { sweep(desc, Words::Single, dy, turned, Finish::plain(false), blocked) };
     let dx = &mut dx[..desc.input_len()];
     if epilogue.accumulate {
         let plain = &mut plain[..desc.input_len()];
@@ -70,20 +70,45 @@ pub fn grad_input(
     }
 }
 
+/// What an element of `dy` and the weights is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Words {
+    /// A number.
+    Single,
+    /// Two bf16, neighbours among a block's 16 channels; multiplied by the CPU's instructions where `native`.
+    Pairs { native: bool },
+}
+
 /// All phases; `dx` is nChw16c.
 ///
 /// # Safety
-/// Slices have the descriptor's lengths, `turned` that of the transposed (depthwise: plain) weights.
-unsafe fn sweep(desc: &ConvDesc, dy: &[f32], turned: &[f32], finish: Finish, dx: &mut [f32]) {
+/// Slices have the descriptor's lengths (half of them where they hold pairs), `turned` that of the transposed (depthwise:
+/// plain) weights.
+pub(super) unsafe fn sweep(
+    desc: &ConvDesc,
+    words: Words,
+    dy: &[f32],
+    turned: &[f32],
+    finish: Finish,
+    dx: &mut [f32],
+) {
     let d = desc.joined();
     let (rows, cols) = (d.stride[0].min(d.height), d.stride[1].min(d.width));
+    let (family, per_word) = match words {
+        Words::Single => (Family::active(), 1),
+        Words::Pairs { native } => (Family::pairs(native), 2),
+    };
     for row in 0..rows {
         for col in 0..cols {
             let (h, w) = (Phase::new(&d, 0, row), Phase::new(&d, 1, col));
-            let dense = phase_pass(&d, d.grouping(), [h, w]);
-            let pass = if d.is_depthwise() { depthwise(dense, &d) } else { dense };
+            let mut pass = phase_pass(&d, d.grouping(), [h, w]);
+            if d.is_depthwise() {
+                pass = depthwise(pass, &d);
+            } else if per_word == 2 {
+                pass = pass.paired();
+            }
             let out = ((row * d.width + col) * PANEL) as isize;
-            let each = if d.is_depthwise() { PANEL } else { PANEL * PANEL };
+            let each = if d.is_depthwise() { PANEL } else { PANEL * PANEL / per_word };
             let tap = ((h.first * d.kernel[1] + w.first) * each) as isize;
             let operands = Operands {
                 x: dy.as_ptr(),
@@ -93,7 +118,7 @@ unsafe fn sweep(desc: &ConvDesc, dy: &[f32], turned: &[f32], finish: Finish, dx:
                 partials: None,
             };
             // SAFETY: the phase's pixels lie in `dx`, its taps in the weights; the caller's promise.
-            unsafe { pass.run(operands) }
+            unsafe { pass.run(family, operands) }
         }
     }
 }

@@ -24,19 +24,19 @@ const PARTIAL_LEN: usize = 8 << 20;
 
 /// How the work is cut; follows from the shape only.
 #[derive(Clone, Copy, Debug)]
-struct Cut {
+pub(super) struct Cut {
     /// Blocks of input and output channels of one group.
-    group: [usize; 2],
+    pub group: [usize; 2],
     /// Parts of the pixels with a partial result each.
     splits: usize,
     /// Images per piece, or 0 where an image makes several pieces of `rows` output rows.
-    images: usize,
-    rows: usize,
+    pub images: usize,
+    pub rows: usize,
     pieces: usize,
 }
 
 impl Cut {
-    fn new(desc: &ConvDesc) -> Cut {
+    pub fn new(desc: &ConvDesc) -> Cut {
         let [oh, ow] = desc.output();
         let g = desc.grouping();
         let taps = desc.kernel[0] * desc.kernel[1];
@@ -68,12 +68,17 @@ impl Cut {
         Cut { group, splits, images, rows, pieces }
     }
 
+    /// Floats of the partial results.
+    pub fn partial_len(&self, desc: &ConvDesc) -> usize {
+        if self.splits > 1 { self.splits * desc.weight_len() } else { 0 }
+    }
+
     fn supergroups(desc: &ConvDesc) -> usize {
         if desc.is_depthwise() { desc.channels.div_ceil(PANEL) } else { desc.grouping().count }
     }
 
     /// Images and output rows of a piece.
-    fn piece(&self, desc: &ConvDesc, index: usize) -> (Range<usize>, Range<usize>) {
+    pub fn piece(&self, desc: &ConvDesc, index: usize) -> (Range<usize>, Range<usize>) {
         let oh = desc.output()[0];
         if self.images > 0 {
             let start = index * self.images;
@@ -86,9 +91,7 @@ impl Cut {
 
 /// Floats of scratch for [`grad_weight`].
 pub fn grad_weight_scratch(desc: &ConvDesc) -> usize {
-    let splits = Cut::new(desc).splits;
-    let partial = if splits > 1 { splits * desc.weight_len() } else { 0 };
-    partial + if desc.input == Layout::Plain { desc.bordered_len() } else { 0 }
+    Cut::new(desc).partial_len(desc) + if desc.input == Layout::Plain { desc.bordered_len() } else { 0 }
 }
 
 /// `dw (+)= gradient of w` from the input `x` and `dy`, the gradient of the output. Entries of `dw` without a weight
@@ -108,37 +111,51 @@ pub fn grad_weight(
     let wanted = grad_weight_scratch(desc);
     assert!(scratch.len() >= wanted, "convolution: scratch of {} floats, {wanted} needed", scratch.len());
     let cut = Cut::new(desc);
-    let len = desc.weight_len();
-    let dw = &mut dw[..len];
-    if desc.batch == 0 {
-        dw.iter_mut().filter(|_| !accumulate).for_each(|v| *v = 0.0);
-        return;
-    }
-    let (partial, rest) = scratch.split_at_mut(if cut.splits > 1 { cut.splits * len } else { 0 });
+    let (partial, rest) = scratch.split_at_mut(cut.partial_len(desc));
     let x = if desc.input == Layout::Plain { desc.border(x, rest) } else { x.as_ptr() };
     let job = Job { desc, cut, family: Family::active(), x, dy: dy.as_ptr() };
-    let g = desc.grouping();
-    let (ins, outs) = if desc.is_depthwise() { (1, 1) } else { (g.in_blocks(), g.out_blocks()) };
-    let (across, down) = (ins.div_ceil(cut.group[0]), outs.div_ceil(cut.group[1]));
-    let groups = Cut::supergroups(desc) * across * down;
-    let target = Address(if cut.splits > 1 { partial.as_mut_ptr() } else { dw.as_mut_ptr() });
-    threads::parallel_for(groups * cut.splits, |task| {
-        let (split, group) = (task / groups, task % groups);
-        let part = Part {
-            supergroup: group / (across * down),
-            ins: even(ins, cut.group[0], group % across),
-            outs: even(outs, cut.group[1], group / across % down),
-            pieces: even(cut.pieces, cut.pieces.div_ceil(cut.splits), split),
-            dw: target.get().wrapping_add(split * len),
-            accumulate: accumulate && cut.splits == 1,
-        };
-        // SAFETY: lengths were checked against the descriptor; parts' blocks are disjoint.
-        unsafe { job.run(part) }
-    });
-    if cut.splits > 1 {
-        add_partials(partial, accumulate, dw);
+    // SAFETY: lengths were checked against the descriptor; parts' blocks are disjoint.
+    cut.run(desc, accumulate, dw, partial, |part| unsafe { job.run(part) });
+}
+
+impl Cut {
+    /// Calls `run` for every part in parallel and joins what the parts wrote in `dw`; `partial` has
+    /// [`Self::partial_len`] floats.
+    pub fn run(
+        &self,
+        desc: &ConvDesc,
+        accumulate: bool,
+        dw: &mut [f32],
+        partial: &mut [f32],
+        run: impl Fn(Part) + Sync,
+    ) {
+        let len = desc.weight_len();
+        let dw = &mut dw[..len];
+        if desc.batch == 0 {
+            dw.iter_mut().filter(|_| !accumulate).for_each(|v| *v = 0.0);
+            return;
+        }
+        let g = desc.grouping();
+        let (ins, outs) = if desc.is_depthwise() { (1, 1) } else { (g.in_blocks(), g.out_blocks()) };
+        let (across, down) = (ins.div_ceil(self.group[0]), outs.div_ceil(self.group[1]));
+        let groups = Cut::supergroups(desc) * across * down;
+        let target = Address(if self.splits > 1 { partial.as_mut_ptr() } else { dw.as_mut_ptr() });
+        threads::parallel_for(groups * self.splits, |task| {
+            let (split, group) = (task / groups, task % groups);
+            run(Part {
+                supergroup: group / (across * down),
+                ins: even(ins, self.group[0], group % across),
+                outs: even(outs, self.group[1], group / across % down),
+                pieces: even(self.pieces, self.pieces.div_ceil(self.splits), split),
+                dw: target.get().wrapping_add(split * len),
+                accumulate: accumulate && self.splits == 1,
+            });
+        });
+        if self.splits > 1 {
+            add_partials(partial, accumulate, dw);
+        }
+        desc.clear_padding(dw);
     }
-    desc.clear_padding(dw);
 }
 
 /// Adds partial gradients, which follow each other, to `dw` (or stores their sum), always in the same order.
@@ -169,14 +186,16 @@ struct Job<'a> {
 // SAFETY: the addresses are only read.
 unsafe impl Sync for Job<'_> {}
 
-/// One task.
-struct Part {
-    supergroup: usize,
-    ins: Range<usize>,
-    outs: Range<usize>,
-    pieces: Range<usize>,
-    dw: *mut f32,
-    accumulate: bool,
+/// One task: some blocks of one supergroup, and the pieces of images to sum over.
+pub(super) struct Part {
+    pub supergroup: usize,
+    pub ins: Range<usize>,
+    pub outs: Range<usize>,
+    pub pieces: Range<usize>,
+    /// Where the task's result goes, laid out like the whole gradient.
+    pub dw: *mut f32,
+    /// Whether to add to what is there.
+    pub accumulate: bool,
 }
 
 impl Job<'_> {
@@ -197,16 +216,6 @@ impl Job<'_> {
                 }
             }
         }
-    }
-
-    /// Output positions along an axis, within `range`, whose tap `tap` lies in the image.
-    fn inside(&self, axis: usize, tap: usize, range: &Range<usize>) -> Range<usize> {
-        let d = self.desc;
-        let (stride, pad) = (d.stride[axis] as isize, d.pad_before[axis] as isize);
-        let (size, at) = ([d.height, d.width][axis] as isize, (tap * d.dilation[axis]) as isize);
-        let low = (pad - at + stride - 1).div_euclid(stride).max(range.start as isize);
-        let high = ((size - 1 + pad - at).div_euclid(stride) + 1).min(range.end as isize);
-        low as usize..high.max(low) as usize
     }
 
     /// The sum over images and output rows and columns of one tap, and the distances of its first term in `x` and
@@ -255,7 +264,7 @@ impl Job<'_> {
                 let block = (part.supergroup * g.out_blocks() + o) * g.in_blocks() + i;
                 for tap in 0..taps {
                     let at = [tap / d.kernel[1], tap % d.kernel[1]];
-                    let (p, q) = (self.inside(0, at[0], &rows), self.inside(1, at[1], &(0..ow)));
+                    let (p, q) = (self.desc.inside(0, at[0], &rows), self.desc.inside(1, at[1], &(0..ow)));
                     let (sum, a, b) = self.terms(images.len(), &p, &q, at);
                     for index in 0..channels.div_ceil(self.family.unit_rows()) {
                         let r = even(channels, self.family.unit_rows(), index);
@@ -287,7 +296,7 @@ impl Job<'_> {
         let dw = part.dw.wrapping_add(part.supergroup * kh * kw * PANEL);
         let tall = self.family.lane_rows();
         let each = |tap: [usize; 2], count: usize, q: &Range<usize>, accumulate: bool| {
-            let p = self.inside(0, tap[0], &rows);
+            let p = self.desc.inside(0, tap[0], &rows);
             let (sum, a, b) = self.terms(images.len(), &p, q, tap);
             let tile = Tile {
                 a: x.wrapping_offset(a),
@@ -305,10 +314,10 @@ impl Job<'_> {
             for index in 0..kw.div_ceil(tall) {
                 // Columns that all taps of the group see, then what single taps see left and right of them.
                 let taps = even(kw, tall, index);
-                let all = taps.clone().fold(0..ow, |all, s| self.inside(1, s, &all));
+                let all = taps.clone().fold(0..ow, |all, s| self.desc.inside(1, s, &all));
                 each([r, taps.start], taps.len(), &all, accumulate);
                 for s in taps {
-                    let seen = self.inside(1, s, &(0..ow));
+                    let seen = self.desc.inside(1, s, &(0..ow));
                     for rest in [seen.start..all.start.min(seen.end), all.end.max(seen.start)..seen.end] {
                         if !rest.is_empty() {
                             each([r, s], 1, &rest, true);

@@ -9,6 +9,7 @@
 //! pixels for the gradient to the weights. Rejected: lowering to a matrix (im2col), which writes every input pixel
 //! `KH·KW` times.
 
+pub mod bf16;
 mod depthwise;
 mod desc;
 mod forward;

@@ -105,13 +105,29 @@ struct Task {
 }
 
 impl Pass {
+    /// The same sweep on words of two bf16, neighbours among the 16 channels of a block.
+    pub fn paired(self) -> Pass {
+        Pass {
+            depth: self.depth / 2,
+            depth_last: self.depth_last.div_ceil(2),
+            pixel: self.pixel / 2,
+            in_row: self.in_row / 2,
+            in_block: self.in_block / 2,
+            in_image: self.in_image / 2,
+            b_taps: self.b_taps.map(|step| step / 2),
+            b_block: self.b_block / 2,
+            b_panel: self.b_panel / 2,
+            ..self
+        }
+    }
+
     /// Computes the sweep.
     ///
     /// # Safety
-    /// Every address that follows from the pass is readable or writable; nobody else touches the output meanwhile. Where
-    /// partials are wanted, the output's rows and pixels follow each other without a gap.
-    pub unsafe fn run(&self, operands: Operands) {
-        let family = Family::active();
+    /// The CPU has the family's instruction set. Every address that follows from the pass is readable or writable;
+    /// nobody else touches the output meanwhile. Where partials are wanted, the output's rows and pixels follow each
+    /// other without a gap.
+    pub unsafe fn run(&self, family: &'static Family, operands: Operands) {
         let cut = self.cut();
         let (chunks, sets) = (cut.chunks(), cut.sets());
         let input = self.batch * self.groups * self.in_blocks * self.size[0] * self.size[1];

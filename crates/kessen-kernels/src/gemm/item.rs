@@ -27,6 +27,26 @@ pub(super) struct Item<'a> {
 // SAFETY: only unsafe methods use the addresses; their callers promise disjoint outputs.
 unsafe impl Sync for Item<'_> {}
 
+/// Rows and panels of one task of an `m × k` by `k × n` product: blocks that suit the cache, smaller where there would be
+/// few.
+pub(super) fn cut(m: usize, n: usize, k: usize) -> (usize, usize) {
+    let (mut rows, mut panels) = (m.min(MAX_BLOCK_ROWS), n.div_ceil(PANEL).min(TASK_COLUMNS / PANEL));
+    let wanted = (m * n * k / TASK_WORK).min(16);
+    // Fewer rows first: columns that share a block of `A` share its copy.
+    while m.div_ceil(rows) * n.div_ceil(PANEL * panels) < wanted {
+        if rows > 56 {
+            rows = rows.div_ceil(2);
+        } else if panels > 4 || (panels > 2 && rows <= 28) {
+            panels = panels.div_ceil(2).next_multiple_of(2);
+        } else if rows > 28 {
+            rows = rows.div_ceil(2);
+        } else {
+            break;
+        }
+    }
+    (rows, panels)
+}
+
 impl Item<'_> {
     /// The `index`-th product of the batch, `self` being the first.
     pub fn at(&self, index: usize) -> Self {
@@ -88,7 +108,7 @@ impl Item<'_> {
             // SAFETY: the caller's promise.
             unsafe { self.source().pack_all(self.pack_range(), b.as_mut_ptr()) }
         }
-        let (block_rows, block_panels) = self.cut();
+        let (block_rows, block_panels) = cut(g.m, g.n, g.k);
         let down = g.m.div_ceil(block_rows);
         let panels = g.n.div_ceil(PANEL);
         let across = panels.div_ceil(block_panels);
@@ -103,26 +123,6 @@ impl Item<'_> {
                 self.block(b.get(), rows, start..(start + block_panels).min(panels), copy)
             }
         });
-    }
-
-    /// Rows and panels of one task: blocks that suit the cache, smaller where there would be few.
-    fn cut(&self) -> (usize, usize) {
-        let g = self.gemm;
-        let (mut rows, mut panels) = (g.m.min(MAX_BLOCK_ROWS), g.n.div_ceil(PANEL).min(TASK_COLUMNS / PANEL));
-        let wanted = (g.m * g.n * g.k / TASK_WORK).min(16);
-        // Fewer rows first: columns that share a block of `A` share its copy.
-        while g.m.div_ceil(rows) * g.n.div_ceil(PANEL * panels) < wanted {
-            if rows > 56 {
-                rows = rows.div_ceil(2);
-            } else if panels > 4 || (panels > 2 && rows <= 28) {
-                panels = panels.div_ceil(2).next_multiple_of(2);
-            } else if rows > 28 {
-                rows = rows.div_ceil(2);
-            } else {
-                break;
-            }
-        }
-        (rows, panels)
     }
 
     fn source(&self) -> Source {

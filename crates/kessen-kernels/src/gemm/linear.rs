@@ -29,8 +29,27 @@ pub struct Linear {
     pub outputs: usize,
 }
 
+/// Operands of the gradient to the inputs, as its kernels read them.
+#[derive(Clone, Copy)]
+pub(super) struct GradInput<'a> {
+    pub family: &'static Family,
+    /// `[⌈O/16⌉][I][depth]`.
+    pub weight: &'a [f32],
+    /// Panels of `dyᵀ`: `[⌈B/16⌉][terms(O)][16]`.
+    pub dy_t: &'a [f32],
+    /// Terms that 16 outputs make: 16 numbers, or 8 words of two bf16.
+    pub depth: usize,
+}
+
+impl GradInput<'_> {
+    /// Terms that some outputs make.
+    fn terms(&self, outputs: usize) -> usize {
+        outputs.div_ceil(PANEL / self.depth)
+    }
+}
+
 impl Linear {
-    fn gemm(&self) -> Gemm {
+    pub(super) fn gemm(&self) -> Gemm {
         Gemm::new(self.batch, self.outputs, self.inputs)
     }
 
@@ -85,7 +104,12 @@ impl Linear {
 
     /// Floats of scratch for [`Self::grad_input`].
     pub fn grad_input_scratch(&self) -> usize {
-        panels_len(self.outputs, self.batch) + threads::count() * panels_len(INPUT_ROWS, self.batch)
+        panels_len(self.outputs, self.batch) + self.grad_input_buffers()
+    }
+
+    /// Floats for the threads' parts of `dxᵀ`.
+    pub(super) fn grad_input_buffers(&self) -> usize {
+        threads::count() * panels_len(INPUT_ROWS, self.batch)
     }
 
     /// `dx (+)= dy·Wᵀ`: computed as `dxᵀ = W·dyᵀ`, so that the weights are read as they lie and only the small
@@ -110,28 +134,47 @@ impl Linear {
         let (dy_t, buffers) = scratch.split_at_mut(panels_len(outputs, batch));
         let source = Source { b: dy.as_ptr(), ld: outputs, trans: true, k: outputs, n: batch };
         let panels = batch.div_ceil(PANEL);
-        let serial = batch * inputs * outputs <= SERIAL_WORK;
         // SAFETY: lengths checked.
         unsafe {
-            if serial {
+            if self.is_serial() {
                 source.pack(0..panels, dy_t.as_mut_ptr());
             } else {
                 source.pack_all(0..panels, dy_t.as_mut_ptr());
             }
         }
-        let family = Family::active();
+        let operands = GradInput { family: Family::active(), weight, dy_t, depth: PANEL };
+        // SAFETY: lengths checked.
+        unsafe { self.grad_input_sweep(&operands, dx, accumulate, buffers) }
+    }
+
+    /// Whether a product stays on the calling thread.
+    pub(super) fn is_serial(&self) -> bool {
+        self.batch * self.inputs * self.outputs <= SERIAL_WORK
+    }
+
+    /// `dx (+)= dy·Wᵀ` from operands in place; `buffers` has [`Self::grad_input_buffers`].
+    ///
+    /// # Safety
+    /// The operands and `dx` fit the shape.
+    pub(super) unsafe fn grad_input_sweep(
+        &self,
+        operands: &GradInput,
+        dx: &mut [f32],
+        accumulate: bool,
+        buffers: &mut [f32],
+    ) {
         let (dx, buffers) = (Address(dx.as_mut_ptr()), Shared::new(buffers));
-        let each = panels_len(INPUT_ROWS, batch);
-        let rows = if serial { inputs.max(1) } else { INPUT_ROWS };
-        threads::parallel_chunks(inputs, rows, |range| {
+        let each = panels_len(INPUT_ROWS, self.batch);
+        let rows = if self.is_serial() { self.inputs.max(1) } else { INPUT_ROWS };
+        threads::parallel_chunks(self.inputs, rows, |range| {
             let at = threads::worker() * each;
             // SAFETY: each worker has its own buffer.
             let buffer = unsafe { buffers.part(at..at + each) };
             for start in range.clone().step_by(INPUT_ROWS) {
                 let rows = start..(start + INPUT_ROWS).min(range.end);
-                // SAFETY: tasks' columns of `dx` are disjoint; lengths checked.
+                // SAFETY: tasks' columns of `dx` are disjoint; the caller's promise.
                 unsafe {
-                    self.grad_input_rows(family, weight, dy_t, rows.clone(), buffer);
+                    self.grad_input_rows(operands, rows.clone(), buffer);
                     self.grad_input_store(buffer, rows, accumulate, dx.get());
                 }
             }
@@ -170,18 +213,13 @@ impl Linear {
     /// Some rows of `dxᵀ`, as panels in `buffer`.
     ///
     /// # Safety
-    /// The CPU has the family's instruction set; slices fit.
-    unsafe fn grad_input_rows(
-        &self,
-        family: &Family,
-        weight: &[f32],
-        dy_t: &[f32],
-        rows: std::ops::Range<usize>,
-        buffer: &mut [f32],
-    ) {
+    /// The CPU has the family's instruction set; the operands fit the shape.
+    unsafe fn grad_input_rows(&self, operands: &GradInput, rows: std::ops::Range<usize>, buffer: &mut [f32]) {
+        let GradInput { family, weight, dy_t, depth } = *operands;
         let (inputs, outputs) = (self.inputs, self.outputs);
         let (blocks, step) = (outputs.div_ceil(PANEL), PANEL as isize);
-        let places = Rows::strided(step, step);
+        let b_panel = operands.terms(outputs) * PANEL;
+        let places = Rows::strided(depth as isize, step);
         let c_panel = rows.len() * PANEL;
         let panels = self.batch.div_ceil(PANEL);
         let wide = family.panels_for(MAX_ROWS);
@@ -190,19 +228,21 @@ impl Linear {
         let most = if panels <= 2 { 4 } else { 16 };
         for part in 0..blocks.div_ceil(most).max(1) {
             let part = even(blocks, most, part);
-            let mut sum = Sum::product(PANEL, 1, step, panels_len(outputs, PANEL) as isize);
-            sum.loops[0] = Loop { count: part.len(), a: (inputs * PANEL) as isize, b: step * step };
-            sum.depth_last =
-                if part.end == blocks { outputs - blocks.saturating_sub(1) * PANEL } else { PANEL };
+            let mut sum = Sum::product(depth, 1, step, b_panel as isize);
+            sum.loops[0] =
+                Loop { count: part.len(), a: (inputs * depth) as isize, b: (depth * PANEL) as isize };
+            if part.end == blocks {
+                sum.depth_last = operands.terms(outputs - blocks.saturating_sub(1) * PANEL);
+            }
             let mut panel = 0;
             while panel < panels {
                 let nv = if panels - panel >= wide { wide } else { 1 };
                 for index in 0..rows.len().div_ceil(tall) {
                     let r = even(rows.len(), tall, index);
-                    let first = part.start * PANEL;
+                    let first = part.start * depth;
                     let tile = Tile {
-                        a: weight.as_ptr().wrapping_add(first * inputs + (rows.start + r.start) * PANEL),
-                        b: dy_t.as_ptr().wrapping_add(panel * panels_len(outputs, PANEL) + first * PANEL),
+                        a: weight.as_ptr().wrapping_add(first * inputs + (rows.start + r.start) * depth),
+                        b: dy_t.as_ptr().wrapping_add(panel * b_panel + first * PANEL),
                         c: buffer.as_mut_ptr().wrapping_add(panel * c_panel + r.start * PANEL),
                         c_panel: c_panel as isize,
                         tail: PANEL,

@@ -3,6 +3,7 @@
 //! Glossary: `op(A)` is `m × k`, `op(B)` is `k × n`, `C` is `m × n`; `ld*` is the distance of consecutive rows in
 //! memory; `batch` products of the same shape lie `stride_*` apart. A *panel* is 16 columns ([`crate::layout`]).
 
+pub mod bf16;
 mod item;
 mod linear;
 mod pack;
@@ -127,9 +128,7 @@ impl Gemm {
     /// # Panics
     /// If a slice is too short for the shape, or a leading dimension shorter than its row.
     pub fn run(&self, a: &[f32], b: &[f32], c: &mut [f32], epilogue: &Epilogue, scratch: &mut [f32]) {
-        let b_len = if self.batch == 0 { 0 } else { self.stride_b * (self.batch - 1) + self.b_len() };
-        assert!(b.len() >= b_len, "gemm: B has {} elements, {b_len} needed", b.len());
-        assert!(self.ldb >= if self.trans_b { self.k } else { self.n }, "gemm: ldb {} too short", self.ldb);
+        self.check_b(b);
         self.check(a, c, epilogue, scratch, self.scratch());
         // SAFETY: all operands were checked against the shape.
         unsafe { self.dispatch(a.as_ptr(), b.as_ptr(), false, c, epilogue, scratch) }
@@ -151,6 +150,12 @@ impl Gemm {
     fn b_len(&self) -> usize {
         let (rows, cols) = if self.trans_b { (self.n, self.k) } else { (self.k, self.n) };
         if rows == 0 || cols == 0 { 0 } else { (rows - 1) * self.ldb + cols }
+    }
+
+    fn check_b(&self, b: &[f32]) {
+        let b_len = if self.batch == 0 { 0 } else { self.stride_b * (self.batch - 1) + self.b_len() };
+        assert!(b.len() >= b_len, "gemm: B has {} elements, {b_len} needed", b.len());
+        assert!(self.ldb >= if self.trans_b { self.k } else { self.n }, "gemm: ldb {} too short", self.ldb);
     }
 
     fn check(&self, a: &[f32], c: &[f32], epilogue: &Epilogue, scratch: &[f32], wanted: usize) {

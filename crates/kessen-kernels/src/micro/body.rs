@@ -2,8 +2,9 @@
 
 /// Expands to the kernels of one instruction set. The calling module defines `V` (vector type), `LANES`, and the
 /// primitives `zero, splat, load, store, load_part, store_part, fma, add, mul, max, min`, each with the feature given.
+/// `product` names the primitive `(a, b, sum) → sum` that multiplies: `fma`, or one that takes lanes as pairs of bf16.
 macro_rules! micro_kernels {
-    ($(#[$feature:meta])?; one: [$($one:literal)*], two: [$($two:literal)*], four: [$($four:literal)*],
+    ($(#[$feature:meta])?; product: $mac:ident, one: [$($one:literal)*], two: [$($two:literal)*], four: [$($four:literal)*],
      unit_one: [$($unit_one:literal)*], unit_two: [$($unit_two:literal)*], lanes: [$($lanes:literal)*]) => {
         use crate::epilogue::Activation;
         use crate::micro::{Family, LANEWISE, PANEL, ROWS, Rows, Sum, Tile, UNIT, ZEROS};
@@ -12,7 +13,7 @@ macro_rules! micro_kernels {
         const PV: usize = PANEL / LANES;
 
         /// The kernels of this instruction set.
-        pub(super) static FAMILY: Family = Family {
+        pub(in crate::micro) static FAMILY: Family = Family {
             one: &[$(tile::<$one, { PV }, ROWS>),*],
             two: &[$(tile::<$two, { 2 * PV }, ROWS>),*],
             four: &[$(tile::<$four, { 4 * PV }, ROWS>),*],
@@ -49,12 +50,12 @@ macro_rules! micro_kernels {
                 for at in (0..whole).step_by(LANES) {
                     let xv = load(x.add(at));
                     for r in 0..4 {
-                        acc[r] = fma(load(rows[r].add(at)), xv, acc[r]);
+                        acc[r] = $mac(load(rows[r].add(at)), xv, acc[r]);
                     }
                 }
                 let xv = load_part(x.add(whole), k - whole);
                 for r in 0..4 {
-                    acc[r] = fma(load_part(rows[r].add(whole), k - whole), xv, acc[r]);
+                    acc[r] = $mac(load_part(rows[r].add(whole), k - whole), xv, acc[r]);
                     store(parts[r].as_mut_ptr(), acc[r]);
                 }
             }
@@ -134,13 +135,13 @@ macro_rules! micro_kernels {
                     for i in 0..MR {
                         if MODE == LANEWISE {
                             for r in 0..R {
-                                acc[i][r] = fma(load(p[i].offset(k).add(r * LANES)), bv[r], acc[i][r]);
+                                acc[i][r] = $mac(load(p[i].offset(k).add(r * LANES)), bv[r], acc[i][r]);
                             }
                             continue;
                         }
                         let av = splat(if MODE == UNIT { *p[0].offset(k).add(i) } else { *p[i].offset(k) });
                         for r in 0..R {
-                            acc[i][r] = fma(av, bv[r], acc[i][r]);
+                            acc[i][r] = $mac(av, bv[r], acc[i][r]);
                         }
                     }
                 }

@@ -10,6 +10,9 @@
 //! (`j` runs over image rows, `depth` over pixels) and Winograd's batched products. Rows of `A` that fall into a
 //! convolution's zero padding are read from a row of zeros.
 //!
+//! A second set of kernels, [`Family::pairs`], takes each element of `A` and `B` as a *word* of two bf16 (the lower half
+//! comes first in the sum) and adds both products: `depth` and all distances count words then. Drivers need not know.
+//!
 //! The body is written once, as a macro over vector primitives ([`body`]), and compiled for every instruction set.
 //! Rejected: one kernel per operator (each would need its own tails, epilogue and tests), and run-time code
 //! generation (needs writable executable memory and cannot be read).
@@ -21,6 +24,7 @@ pub(crate) mod avx512;
 mod body;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
+mod pairs;
 pub(crate) mod scalar;
 
 use crate::epilogue::Activation;
@@ -189,6 +193,21 @@ impl Family {
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => &neon::FAMILY,
             _ => &scalar::FAMILY,
+        }
+    }
+
+    /// The kernels on words of two bf16: with the CPU's dot product where `native`, else widened to f32.
+    pub fn pairs(native: bool) -> &'static Family {
+        match Isa::active() {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 if native => &pairs::avx512bf16::FAMILY,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => &pairs::avx512::FAMILY,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => &pairs::avx2::FAMILY,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => &pairs::neon::FAMILY,
+            _ => &pairs::scalar::FAMILY,
         }
     }
 

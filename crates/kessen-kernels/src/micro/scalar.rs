@@ -97,6 +97,7 @@ pub(crate) fn sub(a: V, b: V) -> V {
 
 micro_kernels!(
     ;
+    product: fma,
     one: [1 2 3 4],
     two: [],
     four: [],

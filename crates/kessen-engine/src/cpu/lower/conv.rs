@@ -90,6 +90,7 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
     let algorithm = choose(b, &desc, if fixed { Direction::ForwardPrepared } else { Direction::Forward });
     let weight = match algorithm {
         Algorithm::Winograd(order) if fixed => prepared_weight(b, w, desc, order),
+        Algorithm::Bf16 => rounded_weight(b, w, desc),
         _ => kernel_weight(b, w, desc),
     };
     let (x, input_step) = image(b, x, plain);
@@ -113,6 +114,7 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
     }
     let scratch = match algorithm {
         Algorithm::Direct => conv::forward_scratch(&desc),
+        Algorithm::Bf16 => conv::bf16::forward_scratch(&desc),
         Algorithm::Winograd(order) if fixed => winograd::forward_prepared_scratch(&desc, order),
         Algorithm::Winograd(order) => winograd::forward_scratch(&desc, order),
     };
@@ -123,6 +125,7 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
         let (x, w, y, scratch) = (views.read(0), views.read(1), views.write(0), views.write(1));
         match algorithm {
             Algorithm::Direct => conv::forward(&desc, x, w, &epilogue, y, scratch),
+            Algorithm::Bf16 => conv::bf16::forward(&desc, x, w, &epilogue, y, scratch),
             Algorithm::Winograd(order) if fixed => {
                 winograd::forward_prepared(&desc, order, x, w, &epilogue, y, scratch);
             }
@@ -145,6 +148,7 @@ fn forward_with_statistics(
 ) {
     let scratch = match algorithm {
         Algorithm::Direct => conv::forward_with_statistics_scratch(&desc),
+        Algorithm::Bf16 => conv::bf16::forward_with_statistics_scratch(&desc),
         Algorithm::Winograd(order) => winograd::forward_with_statistics_scratch(&desc, order),
     };
     let statistics = b.scratch(conv::statistics_len(&desc));
@@ -158,6 +162,9 @@ fn forward_with_statistics(
         match algorithm {
             Algorithm::Direct => {
                 conv::forward_with_statistics(&desc, x, w, &epilogue, y, statistics, scratch);
+            }
+            Algorithm::Bf16 => {
+                conv::bf16::forward_with_statistics(&desc, x, w, &epilogue, y, statistics, scratch);
             }
             Algorithm::Winograd(order) => {
                 winograd::forward_with_statistics(&desc, order, x, w, &epilogue, y, statistics, scratch);
@@ -182,6 +189,7 @@ pub(crate) fn lower_grad_input(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()
     let algorithm = choose(b, &desc, Direction::GradInput);
     let scratch = match algorithm {
         Algorithm::Direct => conv::grad_input_scratch(&desc),
+        Algorithm::Bf16 => conv::bf16::grad_input_scratch(&desc),
         Algorithm::Winograd(order) => winograd::grad_input_scratch(&desc, order),
     };
     let (out, scratch) = (b.result(dx, image_layout(plain)), b.scratch(scratch));
@@ -191,6 +199,7 @@ pub(crate) fn lower_grad_input(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()
         let store = Epilogue::store();
         match algorithm {
             Algorithm::Direct => conv::grad_input(&desc, dy, w, &store, dx, scratch),
+            Algorithm::Bf16 => conv::bf16::grad_input(&desc, dy, w, &store, dx, scratch),
             Algorithm::Winograd(order) => winograd::grad_input(&desc, order, dy, w, &store, dx, scratch),
         }
         Ok(())
@@ -222,6 +231,7 @@ pub(crate) fn lower_grad_weight(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<(
     let algorithm = choose(b, &desc, Direction::GradWeight);
     let scratch = b.scratch(match algorithm {
         Algorithm::Direct => conv::grad_weight_scratch(&desc),
+        Algorithm::Bf16 => conv::bf16::grad_weight_scratch(&desc),
         Algorithm::Winograd(order) => winograd::grad_weight_scratch(&desc, order),
     });
     let kernel = format!("conv gradient to weight {}", words(&desc, algorithm));
@@ -229,6 +239,7 @@ pub(crate) fn lower_grad_weight(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<(
         let (x, dy, dw, scratch) = (views.read(0), views.read(1), views.write(0), views.write(1));
         match algorithm {
             Algorithm::Direct => conv::grad_weight(&desc, x, dy, false, dw, scratch),
+            Algorithm::Bf16 => conv::bf16::grad_weight(&desc, x, dy, false, dw, scratch),
             Algorithm::Winograd(order) => winograd::grad_weight(&desc, order, x, dy, false, dw, scratch),
         }
         Ok(())
@@ -266,6 +277,23 @@ fn kernel_weight(b: &mut PlanBuilder<'_>, w: ValueId, desc: ConvDesc) -> Buf {
     b.derived(w, plain, desc.weight_len(), "pack weight", move |src, dst| desc.pack_weight(src, dst))
 }
 
+/// The weight rounded to bf16 (once, where it never changes).
+fn rounded_weight(b: &mut PlanBuilder<'_>, w: ValueId, desc: ConvDesc) -> Buf {
+    let len = conv::bf16::weight_words(&desc);
+    if b.is_static(w) {
+        let plain = b.plain(w);
+        return b.derived(w, plain, len, "round weight", move |src, dst| {
+            let mut packed = vec![0.0; desc.weight_len()];
+            desc.pack_weight(src, &mut packed);
+            conv::bf16::prepare_weight(&desc, &packed, dst);
+        });
+    }
+    let packed = kernel_weight(b, w, desc);
+    b.derived(w, packed, len, "round weight", move |src, dst| {
+        conv::bf16::prepare_weight(&desc, src, dst);
+    })
+}
+
 /// The bias with its last block filled by zeros.
 fn padded_bias(b: &mut PlanBuilder<'_>, v: ValueId) -> Buf {
     let (plain, k) = (b.plain(v), b.len(v));
@@ -279,11 +307,13 @@ fn padded_bias(b: &mut PlanBuilder<'_>, v: ValueId) -> Buf {
 
 /// The fastest algorithm that the precision asked for allows.
 fn choose(b: &PlanBuilder<'_>, desc: &ConvDesc, direction: Direction) -> Algorithm {
-    let orders: &[Order] = match b.precision() {
+    let [two, four] = [Order::Two, Order::Four].map(Algorithm::Winograd);
+    let allowed: &[Algorithm] = match b.precision() {
         Precision::Exact => &[],
-        Precision::Fast => &[Order::Two, Order::Four],
+        Precision::Fast => &[two, four],
+        Precision::Bf16 => &[two, four, Algorithm::Bf16],
     };
-    winograd::choose(desc, direction, orders)
+    winograd::choose(desc, direction, allowed)
 }
 
 /// A weight that never changes, transformed for Winograd's algorithm once.
@@ -300,6 +330,7 @@ fn words(desc: &ConvDesc, algorithm: Algorithm) -> String {
     let input = if desc.input == conv::Layout::Plain { "nchw" } else { "nChw16c" };
     let how = match algorithm {
         Algorithm::Direct => "direct",
+        Algorithm::Bf16 => "bf16",
         Algorithm::Winograd(Order::Two) => "winograd 2x2",
         Algorithm::Winograd(Order::Four) => "winograd 4x4",
     };

@@ -3,13 +3,13 @@
 use kessen_graph::ops::unary::UnaryKind;
 use kessen_graph::{NodeId, Op, ValueId};
 use kessen_kernels::epilogue::{Activation, Epilogue};
-use kessen_kernels::gemm::{Gemm, Linear};
+use kessen_kernels::gemm::{Gemm, Linear, bf16};
 
 use super::optimizer::{self, Now};
-use crate::Result;
 use crate::cpu::builder::{Layout, PlanBuilder};
 use crate::cpu::memory::{Buf, Views};
 use crate::cpu::param::ParamLayout;
+use crate::{Precision, Result};
 
 /// What follows a product in the same step: which operand is added, and the activation.
 pub(crate) struct Follow {
@@ -71,8 +71,9 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
     let (x, w) = (node.inputs[0], node.inputs[1]);
     let (inputs, outputs) = (b.shape(w)[1], b.shape(w)[0]);
     let linear = Linear { batch: b.len(follow.result) / outputs.max(1), inputs, outputs };
-    let packed = packed_weight(b, w, linear);
-    let mut reads = vec![b.plain(x), packed];
+    let rounds = rounds(b, &linear, b.is_static(w));
+    let weight = if rounds { rounded_weight(b, w, linear) } else { packed_weight(b, w, linear) };
+    let mut reads = vec![b.plain(x), weight];
     let mut also = |buf: Buf| {
         reads.push(buf);
         reads.len() - 1
@@ -80,14 +81,45 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
     let bias = node.inputs.get(2).map(|&v| also(b.plain(v)));
     let residual = follow.residual.map(|v| also(b.plain(v)));
     let ends = EpilogueReads { bias, residual, activation: follow.activation };
-    let (y, scratch) = (b.result(follow.result, Layout::Plain), b.scratch(linear.forward_scratch()));
-    let kernel = format!("linear{}", follow.words);
+    let scratch = if rounds { bf16::forward_scratch(&linear) } else { linear.forward_scratch() };
+    let (y, scratch) = (b.result(follow.result, Layout::Plain), b.scratch(scratch));
+    let kernel = format!("linear{}{}", word(rounds), follow.words);
     b.step(&kernel, &reads, &[y, scratch], move |views, _| {
         let epilogue = ends.epilogue(views);
-        linear.forward(views.read(0), views.read(1), views.write(0), &epilogue, views.write(1));
+        let (x, w, y, scratch) = (views.read(0), views.read(1), views.write(0), views.write(1));
+        if rounds {
+            bf16::forward(&linear, x, w, y, &epilogue, scratch);
+        } else {
+            linear.forward(x, w, y, &epilogue, scratch);
+        }
         Ok(())
     });
     Ok(())
+}
+
+/// Whether a layer's operands are rounded to bf16.
+fn rounds(b: &PlanBuilder<'_>, linear: &Linear, prepared: bool) -> bool {
+    b.precision() == Precision::Bf16 && bf16::pays_for_layer(linear, prepared)
+}
+
+/// What the plan's text says of rounded operands.
+fn word(rounds: bool) -> &'static str {
+    if rounds { " bf16" } else { "" }
+}
+
+/// The weight in panels, rounded to bf16 (once, where it never changes).
+fn rounded_weight(b: &mut PlanBuilder<'_>, w: ValueId, linear: Linear) -> Buf {
+    let len = bf16::weight_words(&linear);
+    if b.is_static(w) {
+        let plain = b.plain(w);
+        return b.derived(w, plain, len, "round weight", move |src, dst| {
+            let mut packed = vec![0.0; linear.weight_len()];
+            linear.pack_weight(src, &mut packed);
+            bf16::prepare_weight(&linear, &packed, dst);
+        });
+    }
+    let packed = packed_weight(b, w, linear);
+    b.derived(w, packed, len, "round weight", move |src, dst| bf16::prepare_weight(&linear, src, dst))
 }
 
 /// The weight in panels: the parameter itself, or packed (once, where it never changes).
@@ -106,33 +138,30 @@ pub(crate) fn lower_matmul(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
     let (a, w, y) = (node.inputs[0], node.inputs[1], node.outputs[0]);
     if let ParamLayout::Linear(linear) = b.kernel_layout(w) {
         let linear = Linear { batch: b.len(a) / linear.outputs.max(1), ..linear };
-        let reads = [b.plain(a), b.located(w, Layout::Kernel)];
-        let (dx, scratch) = (b.result(y, Layout::Plain), b.scratch(linear.grad_input_scratch()));
-        b.step("linear gradient to input", &reads, &[dx, scratch], move |views, _| {
-            linear.grad_input(views.read(0), views.read(1), views.write(0), false, views.write(1));
-            Ok(())
-        });
+        lower_grad_input(b, linear, [a, w, y]);
         return Ok(());
     }
     if let ParamLayout::Linear(linear) = b.kernel_layout(y) {
-        // y = dyᵀ·x: the operands are dy, x.
         let linear = Linear { batch: b.len(a) / linear.outputs.max(1), ..linear };
-        let reads = [b.plain(w), b.plain(a)];
-        let (dw, scratch) = (b.result(y, Layout::Kernel), b.scratch(linear.grad_weight_scratch()));
-        b.step("linear gradient to weight", &reads, &[dw, scratch], move |views, _| {
-            linear.grad_weight(views.read(0), views.read(1), views.write(0), false, views.write(1));
-            Ok(())
-        });
+        lower_grad_weight(b, linear, [a, w, y]);
         return Ok(());
     }
     let gemms = products(b, op.trans_a, op.trans_b, a, w, y);
-    let scratch_len = gemms.first().map_or(0, |(gemm, _)| gemm.scratch());
+    let first = gemms.first().map(|(gemm, _)| *gemm);
+    let rounds = b.precision() == Precision::Bf16 && first.is_some_and(|gemm| bf16::pays(&gemm));
+    let scratch_len = first.map_or(0, |gemm| if rounds { bf16::scratch(&gemm) } else { gemm.scratch() });
     let reads = [b.plain(a), b.plain(w)];
     let (c, scratch) = (b.result(y, Layout::Plain), b.scratch(scratch_len));
-    b.step("gemm", &reads, &[c, scratch], move |views, _| {
+    b.step(&format!("gemm{}", word(rounds)), &reads, &[c, scratch], move |views, _| {
         let (a, w, c, scratch) = (views.read(0), views.read(1), views.write(0), views.write(1));
+        let store = Epilogue::store();
         for (gemm, [at_a, at_b, at_c]) in &gemms {
-            gemm.run(&a[*at_a..], &w[*at_b..], &mut c[*at_c..], &Epilogue::store(), scratch);
+            let (a, w, c) = (&a[*at_a..], &w[*at_b..], &mut c[*at_c..]);
+            if rounds {
+                bf16::run(gemm, a, w, c, &store, scratch);
+            } else {
+                gemm.run(a, w, c, &store, scratch);
+            }
         }
         Ok(())
     });
@@ -148,11 +177,15 @@ pub(crate) fn lower_update(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<
         lower_matmul(b, group[0])?;
         return optimizer::lower(b, group[1]);
     };
+    let linear = Linear { batch: b.len(dy) / linear.outputs.max(1), ..linear };
+    if rounds(b, &linear, false) {
+        lower_matmul(b, group[0])?;
+        return optimizer::lower(b, group[1]);
+    }
     let Some(mut writes) = optimizer::in_place(b, step) else {
         lower_matmul(b, group[0])?;
         return optimizer::lower(b, group[1]);
     };
-    let linear = Linear { batch: b.len(dy) / linear.outputs.max(1), ..linear };
     let reads =
         [b.plain(x), b.plain(dy), b.plain(step.inputs[2]), b.plain(step.inputs[3]), b.plain(step.inputs[4])];
     let scratch = writes.len();
@@ -165,6 +198,42 @@ pub(crate) fn lower_update(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<
         Ok(())
     });
     Ok(())
+}
+
+/// dx = dy·W, on the weight as it lies.
+fn lower_grad_input(b: &mut PlanBuilder<'_>, linear: Linear, [dy, w, dx]: [ValueId; 3]) {
+    let rounds = rounds(b, &linear, false);
+    let len = if rounds { bf16::grad_input_scratch(&linear) } else { linear.grad_input_scratch() };
+    let reads = [b.plain(dy), b.located(w, Layout::Kernel)];
+    let (dx, scratch) = (b.result(dx, Layout::Plain), b.scratch(len));
+    let kernel = format!("linear gradient to input{}", word(rounds));
+    b.step(&kernel, &reads, &[dx, scratch], move |views, _| {
+        let (dy, w, dx, scratch) = (views.read(0), views.read(1), views.write(0), views.write(1));
+        if rounds {
+            bf16::grad_input(&linear, dy, w, dx, false, scratch);
+        } else {
+            linear.grad_input(dy, w, dx, false, scratch);
+        }
+        Ok(())
+    });
+}
+
+/// dW = dyᵀ·x, in the weight's layout.
+fn lower_grad_weight(b: &mut PlanBuilder<'_>, linear: Linear, [dy, x, dw]: [ValueId; 3]) {
+    let rounds = rounds(b, &linear, false);
+    let len = if rounds { bf16::grad_weight_scratch(&linear) } else { linear.grad_weight_scratch() };
+    let reads = [b.plain(x), b.plain(dy)];
+    let (dw, scratch) = (b.result(dw, Layout::Kernel), b.scratch(len));
+    let kernel = format!("linear gradient to weight{}", word(rounds));
+    b.step(&kernel, &reads, &[dw, scratch], move |views, _| {
+        let (x, dy, dw, scratch) = (views.read(0), views.read(1), views.write(0), views.write(1));
+        if rounds {
+            bf16::grad_weight(&linear, x, dy, dw, false, scratch);
+        } else {
+            linear.grad_weight(x, dy, dw, false, scratch);
+        }
+        Ok(())
+    });
 }
 
 /// The products that a (batched, broadcast) matrix product consists of, with the operands' offsets.
