@@ -9,6 +9,8 @@ use std::ops::Range;
 
 /// Rows up to which `B` is read where it is: packing pays only when many rows use it.
 const DIRECT_ROWS: usize = 28;
+/// Many blocks of rows are a multiple of this.
+const EVEN_BLOCKS: usize = 4;
 /// Columns of one task at most.
 const TASK_COLUMNS: usize = 1024;
 
@@ -44,7 +46,9 @@ pub(super) fn cut(m: usize, n: usize, k: usize) -> (usize, usize) {
             break;
         }
     }
-    (rows, panels)
+    // Numbers of blocks that divide well among threads.
+    let down = m.div_ceil(rows);
+    (if down > EVEN_BLOCKS { m.div_ceil(down.next_multiple_of(EVEN_BLOCKS)) } else { rows }, panels)
 }
 
 impl Item<'_> {
@@ -171,9 +175,7 @@ impl Item<'_> {
             c_panel: PANEL as isize,
             finish: self.finish,
         };
-        // Rows whose distance is a large power of two fall on each other in the cache.
-        let collide = g.lda.is_multiple_of(512) && rows.len() > 14 && panels.len() >= 8;
-        let copy = collide.then_some(copy);
+        let copy = product.collides(rows.len(), panels.len()).then_some(copy);
         // SAFETY: the caller's promise.
         unsafe {
             if self.direct() {

@@ -13,6 +13,8 @@ use crate::threads::{self, Address, Shared};
 
 /// Input rows of one task of the gradient to the inputs.
 const INPUT_ROWS: usize = 224;
+/// Elements that one task transposes at least.
+const TURN_WORK: usize = 1 << 14;
 /// Panels of one tile of the weights' gradient that is used up at once.
 const TILE_PANELS: usize = MAX_BLOCK_ROWS / PANEL;
 /// Floats of such a tile.
@@ -104,7 +106,42 @@ impl Linear {
 
     /// Floats of scratch for [`Self::grad_input`].
     pub fn grad_input_scratch(&self) -> usize {
-        panels_len(self.outputs, self.batch) + self.grad_input_buffers()
+        match self.turns_weight() {
+            true => panels_len(self.outputs, self.inputs) + self.input_product().packed_scratch(),
+            false => panels_len(self.outputs, self.batch) + self.grad_input_buffers(),
+        }
+    }
+
+    /// Whether the gradient to the inputs transposes the weights, which is less than the operands, rather than those.
+    fn turns_weight(&self) -> bool {
+        self.inputs * self.outputs <= self.batch * (self.inputs + self.outputs)
+    }
+
+    /// `dx = dy·Wᵀ`.
+    fn input_product(&self) -> Gemm {
+        Gemm::new(self.batch, self.inputs, self.outputs)
+    }
+
+    /// Transposes weights in panels into panels of the transpose, `[⌈I/16⌉][O][16]`.
+    ///
+    /// # Safety
+    /// Both have the layer's length.
+    unsafe fn turn_weight(&self, weight: &[f32], turned: &mut [f32]) {
+        let (inputs, outputs) = (self.inputs, self.outputs);
+        let turned = Address(turned.as_mut_ptr());
+        let grain = if self.is_small() { inputs.max(1) } else { TURN_WORK.div_ceil(PANEL * outputs.max(1)) };
+        threads::parallel_chunks(inputs.div_ceil(PANEL), grain, |blocks| {
+            for block in blocks {
+                let lanes = (inputs - block * PANEL).min(PANEL);
+                for panel in 0..outputs.div_ceil(PANEL) {
+                    let from = weight.as_ptr().wrapping_add((panel * inputs + block * PANEL) * PANEL);
+                    let to = turned.get().wrapping_add((block * outputs + panel * PANEL) * PANEL);
+                    let rows = (outputs - panel * PANEL).min(PANEL);
+                    // SAFETY: inside both; each block of the target is written by one task.
+                    unsafe { transpose_raw(from, PANEL, to, PANEL, lanes, rows) }
+                }
+            }
+        });
     }
 
     /// Floats for the threads' parts of `dxᵀ`.
@@ -112,8 +149,8 @@ impl Linear {
         threads::count() * panels_len(INPUT_ROWS, self.batch)
     }
 
-    /// `dx (+)= dy·Wᵀ`: computed as `dxᵀ = W·dyᵀ`, so that the weights are read as they lie and only the small
-    /// operands are transposed.
+    /// `dx (+)= dy·Wᵀ`. With few rows it is computed as `dxᵀ = W·dyᵀ`, so that the weights are read as they lie and
+    /// only the small operands are transposed; with many, the weights are the small operand.
     ///
     /// # Panics
     /// If a slice is too short.
@@ -131,12 +168,19 @@ impl Linear {
         assert!(dx.len() >= batch * inputs, "linear: dx has {} elements", dx.len());
         let wanted = self.grad_input_scratch();
         assert!(scratch.len() >= wanted, "linear: scratch of {} floats, {wanted} needed", scratch.len());
+        if self.turns_weight() {
+            let (turned, rest) = scratch.split_at_mut(panels_len(outputs, inputs));
+            // SAFETY: lengths checked.
+            unsafe { self.turn_weight(weight, turned) }
+            let how = if accumulate { Epilogue::accumulate() } else { Epilogue::store() };
+            return self.input_product().run_packed(dy, turned, dx, &how, rest);
+        }
         let (dy_t, buffers) = scratch.split_at_mut(panels_len(outputs, batch));
         let source = Source { b: dy.as_ptr(), ld: outputs, trans: true, k: outputs, n: batch };
         let panels = batch.div_ceil(PANEL);
         // SAFETY: lengths checked.
         unsafe {
-            if self.is_serial() {
+            if self.is_small() {
                 source.pack(0..panels, dy_t.as_mut_ptr());
             } else {
                 source.pack_all(0..panels, dy_t.as_mut_ptr());
@@ -145,11 +189,6 @@ impl Linear {
         let operands = GradInput { family: Family::active(), weight, dy_t, depth: PANEL };
         // SAFETY: lengths checked.
         unsafe { self.grad_input_sweep(&operands, dx, accumulate, buffers) }
-    }
-
-    /// Whether a product stays on the calling thread.
-    pub(super) fn is_serial(&self) -> bool {
-        self.batch * self.inputs * self.outputs <= SERIAL_WORK
     }
 
     /// `dx (+)= dy·Wᵀ` from operands in place; `buffers` has [`Self::grad_input_buffers`].
@@ -165,7 +204,7 @@ impl Linear {
     ) {
         let (dx, buffers) = (Address(dx.as_mut_ptr()), Shared::new(buffers));
         let each = panels_len(INPUT_ROWS, self.batch);
-        let rows = if self.is_serial() { self.inputs.max(1) } else { INPUT_ROWS };
+        let rows = if self.is_small() { self.inputs.max(1) } else { INPUT_ROWS };
         threads::parallel_chunks(self.inputs, rows, |range| {
             let at = threads::worker() * each;
             // SAFETY: each worker has its own buffer.
@@ -270,13 +309,14 @@ impl Linear {
         let wanted = self.grad_weight_scratch();
         assert!(scratch.len() >= wanted, "linear: scratch of {} floats, {wanted} needed", scratch.len());
         let panel = panels_len(self.inputs, PANEL) as isize;
-        let product = self.weight_product(x, dy, accumulate, scratch).into_panels(dw.as_mut_ptr(), panel);
+        let (packed, copies) = scratch.split_at_mut(panels_len(self.batch, self.outputs));
+        let product = self.weight_product(x, dy, accumulate, packed).into_panels(dw.as_mut_ptr(), panel);
         // SAFETY: lengths checked.
-        unsafe { product.run(Family::active(), self.inputs, self.is_small()) }
+        unsafe { product.run(Family::active(), self.inputs, self.is_small(), copies) }
     }
 
-    /// Whether one thread does better than several.
-    fn is_small(&self) -> bool {
+    /// Whether a product stays on the calling thread.
+    pub(super) fn is_small(&self) -> bool {
         self.batch * self.inputs * self.outputs <= SERIAL_WORK
     }
 
@@ -314,7 +354,7 @@ impl Linear {
 
     /// Floats of scratch for [`Self::update_weight`].
     pub fn update_weight_scratch(&self) -> usize {
-        panels_len(self.batch, self.outputs) + threads::count() * TILE_LEN
+        panels_len(self.batch, self.outputs) + threads::count() * (TILE_LEN + COPY_LEN)
     }
 
     /// The gradient of [`Self::grad_weight`] and an optimiser's step with it in one pass: each tile of the gradient
@@ -335,15 +375,17 @@ impl Linear {
             let rows = even(self.inputs, MAX_BLOCK_ROWS, task % down);
             let first = task / down * TILE_PANELS;
             let columns = first..(first + TILE_PANELS).min(panels);
-            let at = threads::worker() * TILE_LEN;
-            // SAFETY: each worker has its own tile.
-            let tile = unsafe { tiles.part(at..at + TILE_LEN) };
+            let at = threads::worker() * (TILE_LEN + COPY_LEN);
+            // SAFETY: each worker has its own tile and copy.
+            let own = unsafe { tiles.part(at..at + TILE_LEN + COPY_LEN) };
+            let (tile, copy) = own.split_at_mut(TILE_LEN);
+            let copy = product.collides(rows.len(), columns.len()).then_some(copy.as_mut_ptr());
             let size = rows.len() * PANEL;
             let corner = rows.start * PANEL + first * size;
             let part = product.into_panels(tile.as_mut_ptr().wrapping_sub(corner), size as isize);
             // SAFETY: the tile's first row and panel land on its first float, and it has room for all of them;
             // operands were checked.
-            unsafe { part.block(family, rows.clone(), columns.clone(), None) }
+            unsafe { part.block(family, rows.clone(), columns.clone(), copy) }
             for (panel, g) in columns.zip(tile.chunks_exact(size)) {
                 // SAFETY: tasks' tiles are disjoint.
                 unsafe { target.update((panel * self.inputs + rows.start) * PANEL, g) }

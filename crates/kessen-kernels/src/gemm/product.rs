@@ -4,7 +4,7 @@
 
 use crate::epilogue::{Bias, Epilogue};
 use crate::micro::{Family, Finish, MAX_ROWS, PANEL, Rows, Sum, Tile};
-use crate::threads;
+use crate::threads::{self, Shared};
 use std::ops::Range;
 
 /// Most terms summed in registers before the sums go to memory: keeps a tile's rows of `A` and a pair of panels of
@@ -14,6 +14,9 @@ pub(crate) const MAX_DEPTH: usize = 512;
 pub(crate) const MAX_BLOCK_ROWS: usize = 112;
 /// Distance of the rows of a copied `A`: off the powers of two, so that rows don't collide in the cache.
 const COPY_ROW: usize = MAX_DEPTH + PANEL;
+/// Panels of one task at most, and how many tasks are enough to share evenly.
+const WIDE_TASK: usize = 16;
+const ENOUGH_TASKS: usize = 12;
 /// Floats needed to copy one block's part of `A`.
 pub(crate) const COPY_LEN: usize = MAX_BLOCK_ROWS * COPY_ROW;
 
@@ -114,20 +117,40 @@ impl Product {
         Product { c, c_row: PANEL as isize, c_panel, ..self }
     }
 
-    /// Computes all of `C`, `m` rows, in tasks of blocks, or on this thread.
+    /// Whether `rows` rows of `A` fall on each other in the cache, so that a copy pays for `panels` panels: their
+    /// distance (or that of columns, where rows are neighbours) is a large power of two.
+    pub fn collides(&self, rows: usize, panels: usize) -> bool {
+        let (step, far, enough) = if self.a_row == 1 { (self.a_col, 256, 4) } else { (self.a_row, 512, 8) };
+        step % far == 0 && rows > 14 && panels >= enough
+    }
+
+    /// Computes all of `C`, `m` rows, in tasks of blocks, or on this thread; `copies` has [`COPY_LEN`] floats per
+    /// thread.
     ///
     /// # Safety
     /// As for [`Self::block`], for all rows and panels.
-    pub unsafe fn run(&self, family: &'static Family, m: usize, serial: bool) {
+    pub unsafe fn run(&self, family: &'static Family, m: usize, serial: bool, copies: &mut [f32]) {
         let panels = self.n.div_ceil(PANEL);
-        let across = if serial { panels.max(1) } else { (MAX_BLOCK_ROWS / PANEL).max(4) };
         let down = m.div_ceil(MAX_BLOCK_ROWS);
+        let mut across = panels.max(1);
+        if !serial {
+            across = across.min(WIDE_TASK);
+            while down * panels.div_ceil(across) < ENOUGH_TASKS && across > 4 {
+                across = across.div_ceil(2).next_multiple_of(2);
+            }
+        }
+        let copies = Shared::new(copies);
         threads::parallel_for(if serial { 1 } else { down * panels.div_ceil(across) }, |task| {
+            let at = threads::worker() * COPY_LEN;
             for index in if serial { 0..down } else { task % down..task % down + 1 } {
                 let start = task / down.max(1) * across;
-                let rows = even(m, MAX_BLOCK_ROWS, index);
-                // SAFETY: blocks are disjoint; the caller's promise.
-                unsafe { self.block(family, rows, start..(start + across).min(panels), None) }
+                let (rows, panels) = (even(m, MAX_BLOCK_ROWS, index), start..(start + across).min(panels));
+                // SAFETY: blocks are disjoint, copies are per worker; the caller's promise.
+                unsafe {
+                    let copy = copies.part(at..at + COPY_LEN).as_mut_ptr();
+                    let copy = self.collides(rows.len(), panels.len()).then_some(copy);
+                    self.block(family, rows, panels, copy)
+                }
             }
         });
     }
