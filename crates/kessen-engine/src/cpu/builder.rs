@@ -271,6 +271,25 @@ impl<'g> PlanBuilder<'g> {
         buf
     }
 
+    /// What a kernel makes, once, of buffers that never change: `[result, scratch]` have these lengths.
+    pub fn once(
+        &mut self,
+        kernel: &str,
+        reads: &[Buf],
+        [result, scratch]: [usize; 2],
+        run: impl Fn(&super::memory::Views<'_>) + Send + 'static,
+    ) -> Buf {
+        let outer = std::mem::replace(&mut self.in_prologue, true);
+        let macs = std::mem::take(&mut self.macs);
+        let (result, scratch) = (self.buffer(Kind::F32, result, Keep::Plan), self.scratch(scratch));
+        self.step(kernel, reads, &[result, scratch], move |views, _| {
+            run(views);
+            Ok(())
+        });
+        (self.in_prologue, self.macs) = (outer, macs);
+        result
+    }
+
     /// A buffer for a result in that layout.
     pub fn result(&mut self, v: ValueId, layout: Layout) -> Buf {
         let keep = if self.in_prologue { Keep::Plan } else { Keep::Step };

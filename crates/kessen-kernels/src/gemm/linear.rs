@@ -3,7 +3,7 @@
 //! Glossary: `B` rows of the batch, `I` inputs, `O` outputs. Weights are `[⌈O/16⌉][I][16]` ([`crate::layout`]'s panels
 //! of the `I × O` matrix); lanes beyond `O` are zero and stay zero.
 
-use super::product::{COPY_LEN, MAX_BLOCK_ROWS, Product, even};
+use super::product::{COPY_LEN, MAX_BLOCK_ROWS, Product, WIDE_TASK, even, task_panels};
 use super::{Gemm, SERIAL_WORK, pack::Source};
 use crate::epilogue::Epilogue;
 use crate::layout::{panels_len, transpose_raw};
@@ -15,10 +15,8 @@ use crate::threads::{self, Address, Shared};
 const INPUT_ROWS: usize = 224;
 /// Elements that one task transposes at least.
 const TURN_WORK: usize = 1 << 14;
-/// Panels of one tile of the weights' gradient that is used up at once.
-const TILE_PANELS: usize = MAX_BLOCK_ROWS / PANEL;
-/// Floats of such a tile.
-const TILE_LEN: usize = MAX_BLOCK_ROWS * TILE_PANELS * PANEL;
+/// Floats of a tile of the weights' gradient that is used up at once.
+const TILE_LEN: usize = MAX_BLOCK_ROWS * WIDE_TASK * PANEL;
 
 /// The shape of a fully connected layer `y[B][O] = x[B][I]·W + b`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -370,11 +368,12 @@ impl Linear {
         let product = self.weight_product(x, dy, false, packed);
         let (family, tiles) = (Family::active(), Shared::new(tiles));
         let (panels, down) = (self.outputs.div_ceil(PANEL), self.inputs.div_ceil(MAX_BLOCK_ROWS));
-        let tasks = down * panels.div_ceil(TILE_PANELS);
+        let across = task_panels(down, panels);
+        let tasks = down * panels.div_ceil(across);
         let tile = |task: usize| {
             let rows = even(self.inputs, MAX_BLOCK_ROWS, task % down);
-            let first = task / down * TILE_PANELS;
-            let columns = first..(first + TILE_PANELS).min(panels);
+            let first = task / down * across;
+            let columns = first..(first + across).min(panels);
             let at = threads::worker() * (TILE_LEN + COPY_LEN);
             // SAFETY: each worker has its own tile and copy.
             let own = unsafe { tiles.part(at..at + TILE_LEN + COPY_LEN) };

@@ -15,7 +15,7 @@ pub(crate) const MAX_BLOCK_ROWS: usize = 112;
 /// Distance of the rows of a copied `A`: off the powers of two, so that rows don't collide in the cache.
 const COPY_ROW: usize = MAX_DEPTH + PANEL;
 /// Panels of one task at most, and how many tasks are enough to share evenly.
-const WIDE_TASK: usize = 16;
+pub(crate) const WIDE_TASK: usize = 16;
 const ENOUGH_TASKS: usize = 12;
 /// Floats needed to copy one block's part of `A`.
 pub(crate) const COPY_LEN: usize = MAX_BLOCK_ROWS * COPY_ROW;
@@ -111,6 +111,16 @@ pub(crate) fn even(len: usize, most: usize, index: usize) -> Range<usize> {
     start(index)..start(index + 1)
 }
 
+/// How many of `panels` panels a task takes where the rows make `down` blocks: many share a copy of `A`, but there
+/// should be enough tasks.
+pub(crate) fn task_panels(down: usize, panels: usize) -> usize {
+    let mut across = panels.clamp(1, WIDE_TASK);
+    while down * panels.div_ceil(across) < ENOUGH_TASKS && across > 4 {
+        across = across.div_ceil(2).next_multiple_of(2);
+    }
+    across
+}
+
 impl Product {
     /// The same product with its result in panels at `c`, `c_panel` apart.
     pub(crate) fn into_panels(self, c: *mut f32, c_panel: isize) -> Product {
@@ -132,13 +142,7 @@ impl Product {
     pub unsafe fn run(&self, family: &'static Family, m: usize, serial: bool, copies: &mut [f32]) {
         let panels = self.n.div_ceil(PANEL);
         let down = m.div_ceil(MAX_BLOCK_ROWS);
-        let mut across = panels.max(1);
-        if !serial {
-            across = across.min(WIDE_TASK);
-            while down * panels.div_ceil(across) < ENOUGH_TASKS && across > 4 {
-                across = across.div_ceil(2).next_multiple_of(2);
-            }
-        }
+        let across = if serial { panels.max(1) } else { task_panels(down, panels) };
         let copies = Shared::new(copies);
         threads::parallel_for(if serial { 1 } else { down * panels.div_ceil(across) }, |task| {
             let at = threads::worker() * COPY_LEN;

@@ -155,7 +155,8 @@ impl Recurrent {
         scratch: &mut [f32],
     ) -> Result<(), Error> {
         self.check_lengths(kept.lengths)?;
-        self.check(weights, kept.x, kept.start);
+        assert!(kept.x.len() == self.rows() * self.inputs, "recurrent: inputs");
+        self.check(weights, kept.start);
         self.check_kept(kept);
         let mut parts = self.cut(scratch);
         self.transpose_weights(weights.recurrent, self.hidden, parts.transposed);

@@ -66,8 +66,32 @@ impl Recurrent {
         out: &mut Outputs<'_>,
         scratch: &mut [f32],
     ) -> Result<(), Error> {
+        assert!(x.len() == self.rows() * self.inputs, "recurrent: inputs");
+        self.run(weights, start, lengths, out, scratch, |sequences, bias, copy, scratch, gates| {
+            let x = if self.batch_first {
+                sequences.bring_in(x, self.inputs, self.inputs, copy, self.inputs, 0);
+                &*copy
+            } else {
+                x
+            };
+            let epilogue = Epilogue::store().bias(bias);
+            self.input_product().run_packed(x, weights.input, gates, &epilogue, scratch);
+        })
+    }
+
+    /// All of the forward pass; `begin` makes the gates' sums of the inputs and biases, given the merged biases, room for
+    /// a copy of the inputs, and scratch for their product.
+    pub(super) fn run(
+        &self,
+        weights: &Weights<'_>,
+        start: States<'_>,
+        lengths: Option<Indices<'_>>,
+        out: &mut Outputs<'_>,
+        scratch: &mut [f32],
+        begin: impl FnOnce(Sequences<'_>, &[f32], &mut [f32], &mut [f32], &mut [f32]),
+    ) -> Result<(), Error> {
         self.check_lengths(lengths)?;
-        self.check(weights, x, start);
+        self.check(weights, start);
         assert!(out.y.len() >= self.output_len(), "recurrent: outputs");
         assert!(
             out.gates.len() == self.gates_len() && out.extra.len() == self.extra_len(),
@@ -80,14 +104,7 @@ impl Recurrent {
         let (copy, scratch) = scratch.split_at_mut(d);
         self.merge_biases(weights, bias, bias_n);
         let sequences = Sequences { layer: self, lengths };
-        let x = if self.batch_first {
-            sequences.bring_in(x, self.inputs, self.inputs, copy, self.inputs, 0);
-            &*copy
-        } else {
-            x
-        };
-        let epilogue = Epilogue::store().bias(bias);
-        self.input_product().run_packed(x, weights.input, out.gates, &epilogue, scratch);
+        begin(sequences, bias, copy, scratch, out.gates);
         sequences.for_padding(|b, t| {
             out.y[sequences.outer_row_at(b, t) * self.output_row..][..self.hidden].fill(0.0);
         });
@@ -113,7 +130,7 @@ impl Recurrent {
     }
 
     /// b_ih + b_hh, except for a GRU's n: there b_hh goes to `bias_n`.
-    fn merge_biases(&self, weights: &Weights<'_>, bias: &mut [f32], bias_n: &mut [f32]) {
+    pub(super) fn merge_biases(&self, weights: &Weights<'_>, bias: &mut [f32], bias_n: &mut [f32]) {
         bias.fill(0.0);
         bias_n.fill(0.0);
         for b in [weights.bias_input, weights.bias_recurrent].into_iter().flatten() {

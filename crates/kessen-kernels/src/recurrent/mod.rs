@@ -22,6 +22,7 @@ mod forward;
 mod point;
 mod sequence;
 mod through_time;
+mod tokens;
 
 pub use backward::{Gradients, Kept};
 pub use forward::Outputs;
@@ -249,14 +250,13 @@ impl Recurrent {
         Ok(())
     }
 
-    fn check(&self, weights: &Weights<'_>, x: &[f32], start: States<'_>) {
+    fn check(&self, weights: &Weights<'_>, start: States<'_>) {
         let columns = self.columns();
         let bias = |b: Option<&[f32]>| b.is_none_or(|b| b.len() == columns);
         let state = |s: Option<&[f32]>| s.is_none_or(|s| s.len() == self.batch * self.hidden);
         assert!(weights.input.len() == self.weight_len(self.inputs), "recurrent: input weights");
         assert!(weights.recurrent.len() == self.weight_len(self.hidden), "recurrent: recurrent weights");
         assert!(bias(weights.bias_input) && bias(weights.bias_recurrent), "recurrent: biases");
-        assert!(x.len() == self.rows() * self.inputs, "recurrent: inputs");
         assert!(state(start.h) && state(start.c), "recurrent: first states");
         assert!(self.output_row >= self.hidden, "recurrent: rows of the output overlap");
     }

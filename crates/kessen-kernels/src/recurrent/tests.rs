@@ -150,6 +150,7 @@ impl Case {
         l.forward(x, &weights, start, lengths, &mut out, scratch.slice()).unwrap();
         scratch.done();
         let (y, gates, extra) = (y.done(), gates.done(), extra.done());
+        assert_eq!(self.run_tokens(&weights, start, lengths), y, "{l:?}: the inputs as rows of a table");
         let mut results = vec![y.clone(), h.done(), c.done()];
         if backward {
             let kept = Kept {
@@ -165,6 +166,26 @@ impl Case {
             results.extend(self.run_backward(&weights, &kept));
         }
         results
+    }
+
+    /// y, with the inputs' rows as a table in reverse order.
+    fn run_tokens(&self, weights: &Weights<'_>, start: States<'_>, lengths: Option<Indices<'_>>) -> Vec<f32> {
+        let l = &self.layer;
+        let rows = l.batch * l.time;
+        let table: Vec<f32> = self.values[0].chunks_exact(l.inputs.max(1)).rev().flatten().copied().collect();
+        let ids: Vec<i64> = (0..rows as i64).rev().collect();
+        let mut projected = Guarded::new(l.projected_len(rows));
+        let mut scratch = Guarded::new(l.project_scratch(rows));
+        l.project(&table, rows, weights, projected.slice(), scratch.slice());
+        scratch.done();
+        let projected = projected.done();
+        let mut y = Guarded::of(&vec![0.0; l.output_len()]);
+        let (mut gates, mut extra) = (Guarded::new(l.gates_len()), Guarded::new(l.extra_len()));
+        let mut scratch = Guarded::new(l.forward_scratch());
+        let mut out = Outputs { y: y.slice(), gates: gates.slice(), extra: extra.slice(), h: None, c: None };
+        let ids = Indices::I64(&ids);
+        l.forward_tokens(ids, &projected, weights, start, lengths, &mut out, scratch.slice()).unwrap();
+        y.done()
     }
 
     fn run_backward(&self, weights: &Weights<'_>, kept: &Kept<'_>) -> Vec<Vec<f32>> {

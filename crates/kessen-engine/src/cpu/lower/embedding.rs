@@ -4,11 +4,12 @@ use kessen_graph::{NodeId, Op};
 use kessen_kernels::Indices;
 use kessen_kernels::embedding::Embedding;
 
+use super::tokens;
 use crate::cpu::builder::{Layout, PlanBuilder};
 use crate::{Error, Result};
 
 /// Refuses an id that is no row of the table.
-fn check(path: &str, operator: &str, ids: &[i64], rows: usize) -> Result<()> {
+pub(super) fn check(path: &str, operator: &str, ids: &[i64], rows: usize) -> Result<()> {
     let bad = |&id: &i64| usize::try_from(id).map_or(true, |id| id >= rows);
     match ids.iter().position(bad) {
         None => Ok(()),
@@ -30,6 +31,9 @@ fn kernel_error(error: &kessen_kernels::Error) -> Error {
 pub(crate) fn lower(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
     let node = b.graph.node(id);
     let Op::Embedding(op) = &node.op else { return Ok(()) };
+    if tokens::replaces(b, id) {
+        return Ok(());
+    }
     let (ids, table) = (node.inputs[0], node.inputs[1]);
     let (rows, width) = (b.shape(table)[0], b.shape(table)[1]);
     let kernel = Embedding { rows, width, padding: op.padding_index };

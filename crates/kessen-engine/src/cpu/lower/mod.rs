@@ -19,6 +19,7 @@ pub(crate) mod recurrent;
 mod reduce;
 mod shape;
 mod softmax;
+mod tokens;
 mod weighted_bce;
 
 use kessen_graph::{NodeId, Op, ValueId};

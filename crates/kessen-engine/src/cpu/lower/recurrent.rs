@@ -9,6 +9,7 @@ use kessen_graph::{Graph, Node, NodeId, Op, ValueId};
 use kessen_kernels::Indices;
 use kessen_kernels::recurrent::{Activation, Cell, Gradients, Kept, Outputs, Recurrent, States, Weights};
 
+use super::{embedding, tokens};
 use crate::cpu::builder::{Layout, PlanBuilder};
 use crate::cpu::memory::{Buf, Views};
 use crate::cpu::param::ParamLayout;
@@ -50,6 +51,13 @@ fn describe_node(graph: &Graph, node: &Node, op: &op::Recurrent, x: usize) -> Op
     let fixed =
         |v: ValueId| graph.ty(v).shape.iter().map(kessen_graph::Dim::as_fixed).collect::<Option<Vec<_>>>();
     describe(op, &fixed(node.inputs[x])?, &fixed(node.inputs[x + 2])?)
+}
+
+/// The descriptor of a recurrent layer that reads `x` as its inputs and as nothing else.
+pub(super) fn describe_reader(b: &PlanBuilder<'_>, reader: &Node, x: ValueId) -> Option<Recurrent> {
+    let Op::Recurrent(op) = &reader.op else { return None };
+    let alone = reader.inputs[0] == x && !reader.inputs[1..].contains(&x);
+    if alone { describe(op, b.shape(x), b.shape(reader.inputs[2])) } else { None }
 }
 
 /// A weight over `k` values, the same for every batch, length and direction.
@@ -181,16 +189,18 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
         return Err(no_layer(b, id));
     };
     let layouts = param_layouts(&desc);
-    let mut reads = List(vec![b.plain(node.inputs[0])]);
-    for (i, layout) in [1, 2].into_iter().zip(layouts) {
-        reads.add(located(b, node.inputs[i], layout));
-    }
-    let bias = places.bias.map(|at| {
-        [0, 1].map(|i| {
-            let buf = located(b, node.inputs[at + i], layouts[2 + i]);
-            reads.add(buf)
-        })
+    let weights = [1, 2].map(|i| located(b, node.inputs[i], layouts[i - 1]));
+    let bias = places.bias.map(|at| [0, 1].map(|i| located(b, node.inputs[at + i], layouts[2 + i])));
+    let tokens = tokens::of(b, node.inputs[0], desc, weights, bias);
+    let mut reads = List(vec![match &tokens {
+        Some(tokens) => tokens.ids,
+        None => b.plain(node.inputs[0]),
+    }]);
+    weights.iter().for_each(|&buf| {
+        reads.add(buf);
     });
+    let bias = bias.map(|bufs| bufs.map(|buf| reads.add(buf)));
+    let projected = reads.maybe(tokens.map(|t| t.projected));
     let [lengths, h0, c0] = [places.lengths, places.hidden, places.cell].map(|at| {
         let buf = at.map(|i| b.plain(node.inputs[i]));
         reads.maybe(buf)
@@ -212,7 +222,8 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
     let h = writes.maybe(last(b, true, 1));
     let c = writes.maybe(last(b, op.kind.has_cell(), 2));
     let (path, word) = (node.path.clone(), op.kind.word());
-    b.step(word, &reads.0, &writes.0, move |views, _| {
+    let kernel = if projected.0.is_some() { format!("{word} of a table's rows") } else { word.to_owned() };
+    b.step(&kernel, &reads.0, &writes.0, move |views, _| {
         let lengths = lengths.lengths(views);
         check_lengths(&path, word, lengths, desc.time)?;
         let weights = Weights {
@@ -225,8 +236,16 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
         let (gates, behind) = gates.write(views).unwrap_or_default().split_at_mut(desc.gates_len());
         let extra = cells.write(views).unwrap_or(behind);
         let mut out = Outputs { y: views.write(0), gates, extra, h: h.write(views), c: c.write(views) };
-        desc.forward(views.read(0), &weights, start, lengths, &mut out, views.write(1))
-            .map_err(|e| kernel_error(&e))?;
+        let scratch = views.write(1);
+        match projected.read(views) {
+            Some(projected) => {
+                let ids = views.read_ids(0);
+                embedding::check(&path, word, ids, projected.len() / desc.columns().max(1))?;
+                desc.forward_tokens(Indices::I64(ids), projected, &weights, start, lengths, &mut out, scratch)
+            }
+            None => desc.forward(views.read(0), &weights, start, lengths, &mut out, scratch),
+        }
+        .map_err(|e| kernel_error(&e))?;
         if let (true, Some(lengths)) = (keeps, lengths) {
             clear_padding(&desc, lengths, &mut out);
         }
