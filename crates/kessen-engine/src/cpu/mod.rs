@@ -110,7 +110,7 @@ fn plan(
     fuse: bool,
 ) -> Result<(Plan, Constants)> {
     let layouts = param::choose_layouts(graph, options.mode);
-    let live = passes::live_nodes(graph);
+    let live = live_nodes(graph);
     let mut b = PlanBuilder::new(graph, &live, bindings, options, layouts, fuse)?;
     let guarded = options.guarded_value(graph)?;
     let mut guard = None;
@@ -160,6 +160,20 @@ fn plan(
         threads: threads::count(),
     };
     Ok((plan, b.constants))
+}
+
+/// For each node, whether it has to be computed: an output or an update depends on it, or a kernel reads its result
+/// besides the operands. Such a result has the operands of a node that is computed, so nothing more follows.
+fn live_nodes(graph: &Graph) -> Vec<bool> {
+    let mut live = passes::live_nodes(graph);
+    for (at, node) in graph.nodes().iter().enumerate().rev() {
+        if live[at]
+            && let Some((producer, _)) = builder::companion(graph, node).and_then(|v| graph.producer(v))
+        {
+            live[producer.index()] = true;
+        }
+    }
+    live
 }
 
 /// First and last step that touch each buffer of the arena.

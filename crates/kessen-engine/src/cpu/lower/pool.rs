@@ -143,7 +143,7 @@ pub(crate) fn lower_grad(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
 }
 
 /// The result of the max pooling whose gradient `node` computes: the kernel finds the winners by it. Where it was
-/// computed twice, the second result.
+/// computed more than once, the last result before `node`.
 pub(crate) fn forward_result(graph: &Graph, node: &Node) -> Option<ValueId> {
     let x = *node.inputs.get(1)?;
     let same = |n: &&Node| match (&n.op, &node.op) {
@@ -154,7 +154,9 @@ pub(crate) fn forward_result(graph: &Graph, node: &Node) -> Option<ValueId> {
         (Op::AdaptivePool(a), Op::AdaptivePoolGrad(g)) => (a.kind, a.size) == (g.kind, g.size),
         _ => false,
     };
-    graph.nodes().iter().rev().find(|n| n.inputs[0] == x && same(n)).map(|n| n.outputs[0])
+    let (at, _) = graph.producer(*node.outputs.first()?)?;
+    let before = &graph.nodes()[..at.index()];
+    before.iter().rev().find(|n| n.inputs[0] == x && same(n)).map(|n| n.outputs[0])
 }
 
 fn words(layout: Layout) -> &'static str {
