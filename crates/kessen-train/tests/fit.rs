@@ -143,11 +143,11 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
     assert!(outcome(&run) == whole);
 }
 
-/// Noise for images, with a convolution that Winograd's algorithm is worth it for.
+/// Noise for images, with a convolution that Winograd's algorithm is worth it for and one that bf16 is.
 fn images() -> (Graph, Splits) {
     let net = Graph::build("images", |g| {
         let h = g.input("image", shape!["batch", 64, 28, 28]).conv("a", conv(64, 3).padding(1));
-        h.relu().max_pool(28).flatten().linear("b", 2)
+        h.relu().conv("p", conv(64, 1)).relu().max_pool(28).flatten().linear("b", 2)
     });
     let mut rng = Rng::new(4, 0);
     let image = (0..4 * 64 * 28 * 28).map(|_| rng.normal() as f32).collect();
