@@ -48,8 +48,8 @@ pub(super) fn replaces(b: &PlanBuilder<'_>, id: NodeId) -> bool {
     embedding(b, b.graph.node(id).outputs[0]).is_some()
 }
 
-/// The ids that stand for the inputs `x` of a layer, with the product of the table; `params` are the buffers of
-/// weight_ih, weight_hh and both biases, if any.
+/// The ids that stand for the inputs `x` of a layer, with the product of the table; `weights` are the buffers of
+/// weight_ih and weight_hh, `bias` those of both biases, if any.
 pub(super) fn of(
     b: &mut PlanBuilder<'_>,
     x: ValueId,
