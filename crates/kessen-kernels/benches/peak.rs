@@ -143,10 +143,7 @@ impl Bench {
         if conv::bf16::applies(&d) {
             self.conv16(&shape, d);
         }
-        if !winograd::applies(&d) {
-            return;
-        }
-        for order in [Order::Two, Order::Four] {
+        for order in [Order::Two, Order::Four].into_iter().filter(|order| winograd::applies(&d, *order)) {
             let len = winograd::forward_scratch(&d, order)
                 .max(winograd::grad_input_scratch(&d, order))
                 .max(winograd::grad_weight_scratch(&d, order));
@@ -246,5 +243,9 @@ fn main() {
     bench.conv(ConvDesc::new(4, 3, 64, [224, 224], 3).padding(1).plain());
     bench.conv(ConvDesc::new(64, 1, 6, [28, 28], 5).padding(2).plain());
     bench.conv(ConvDesc::new(8, 64, 192, [27, 27], 5).padding(2));
+    bench.conv(ConvDesc::new(1, 64, 192, [27, 27], 5).padding(2));
+    bench.conv(ConvDesc::new(8, 16, 32, [28, 28], 5).padding(2));
+    bench.conv(ConvDesc::new(16, 48, 64, [14, 14], 5).padding(2));
+    bench.conv(ConvDesc::new(64, 6, 16, [14, 14], 5));
     bench.conv(ConvDesc::new(8, 192, 192, [28, 28], 3).padding(1).groups(192));
 }

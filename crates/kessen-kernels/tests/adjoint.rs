@@ -105,6 +105,7 @@ fn winograds_algorithm() {
         convolution(ConvDesc::new(3, 33, 47, [19, 21], 3).padding(1), Algorithm::Winograd(order));
         convolution(ConvDesc::new(2, 64, 32, [14, 14], 3), Algorithm::Winograd(order));
     }
+    convolution(ConvDesc::new(3, 33, 47, [19, 21], 5).padding(2), Algorithm::Winograd(Order::Two));
 }
 
 #[test]

@@ -87,6 +87,7 @@ fn winograd_of_both_orders() {
             check(ConvDesc::new(3, channels, filters, size, 3).padding(1), Some(order), 0.0);
         }
     }
+    check(ConvDesc::new(3, 33, 40, [21, 10], 5).padding(2), Some(Order::Two), 0.0);
 }
 
 /// The outputs' deviation is about a thousandth of their mean.

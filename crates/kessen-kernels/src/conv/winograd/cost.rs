@@ -45,11 +45,16 @@ pub fn cost(desc: &ConvDesc, direction: Direction, algorithm: Algorithm) -> f64 
         Algorithm::Bf16 => return rounded(desc, direction, taps),
         Algorithm::Winograd(order) => order,
     };
-    let (points, tiles) = (order.points() as f64, Grid::new(desc, order).tiles as f64);
+    let grid = Grid::new(desc, order);
+    let (points, tiles) = (grid.points() as f64, grid.tiles as f64);
     // Fewer rows than eight don't keep the multiply-add units busy.
     let products = 1.08 * points * tiles.max(8.0) * ins * outs * PANEL as f64;
     // Per block of 16 channels and point, as measured (loads, sums, stores, and misses of the first-level cache).
-    let per_point = if order == Order::Four { 20.0 } else { 12.0 };
+    let per_point = match (order, grid.alpha) {
+        (Order::Four, _) => 20.0,
+        (Order::Two, 6) => 14.0,
+        (Order::Two, _) => 12.0,
+    };
     let transforms = per_point * points * tiles * (ins + outs);
     // Transformed weights travel from and to memory, at two to three times the cost where they fill the last cache.
     let vectors = points * ins * outs * PANEL as f64;
@@ -94,7 +99,7 @@ pub fn choose(desc: &ConvDesc, direction: Direction, allowed: &[Algorithm]) -> A
     let can = |algorithm: &Algorithm| match algorithm {
         Algorithm::Direct => true,
         Algorithm::Bf16 => bf16::applies(desc),
-        Algorithm::Winograd(_) => applies(desc),
+        Algorithm::Winograd(order) => applies(desc, *order),
     };
     let cost = |algorithm: &Algorithm| cost(desc, direction, *algorithm);
     allowed
@@ -116,6 +121,7 @@ mod tests {
         use Algorithm::{Direct, Winograd};
         use Direction::{Forward, ForwardPrepared, GradInput, GradWeight};
         let conv = |n, c, size| ConvDesc::new(n, c, c, [size, size], 3).padding(1);
+        let five = |n, c, k, size| ConvDesc::new(n, c, k, [size, size], 5).padding(2);
         for (desc, direction, want) in [
             (conv(8, 64, 112), Forward, Winograd(Order::Four)),
             (conv(8, 256, 14), GradInput, Winograd(Order::Four)),
@@ -124,6 +130,10 @@ mod tests {
             (conv(1, 512, 4), Forward, Direct),
             (conv(8, 64, 56).stride(2), Forward, Direct),
             (conv(8, 512, 7), GradInput, Winograd(Order::Four)),
+            (five(1, 64, 192, 27), ForwardPrepared, Winograd(Order::Two)),
+            (five(16, 48, 64, 14), GradWeight, Winograd(Order::Two)),
+            (five(8, 16, 32, 28), GradInput, Winograd(Order::Two)),
+            (five(64, 6, 16, 14), Forward, Direct),
         ] {
             let allowed = [Winograd(Order::Two), Winograd(Order::Four)];
             assert_eq!(choose(&desc, direction, &allowed), want, "{direction:?} {desc:?}");

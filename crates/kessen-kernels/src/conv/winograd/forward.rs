@@ -27,7 +27,8 @@ fn point_step(in_blocks: usize) -> usize {
 
 /// Length of the transformed weights.
 pub fn prepared_len(desc: &ConvDesc, order: Order) -> usize {
-    desc.filters.div_ceil(PANEL) * order.points() * point_step(desc.channels.div_ceil(PANEL))
+    let points = order.alpha(desc.kernel[0]).pow(2);
+    desc.filters.div_ceil(PANEL) * points * point_step(desc.channels.div_ceil(PANEL))
 }
 
 /// Transforms weights (in kernel layout) once, for [`forward_prepared`].
@@ -35,27 +36,34 @@ pub fn prepared_len(desc: &ConvDesc, order: Order) -> usize {
 /// # Panics
 /// If the algorithm does not apply or a slice is too short.
 pub fn prepare_weight(desc: &ConvDesc, order: Order, w: &[f32], prepared: &mut [f32]) {
-    assert_applies(desc);
+    assert_applies(desc, order);
     assert!(
         w.len() >= desc.weight_len() && prepared.len() >= prepared_len(desc, order),
         "winograd: short slice"
     );
     let blocks = [desc.channels.div_ceil(PANEL), desc.filters.div_ceil(PANEL)];
-    transform_weight(order, w, blocks, false, prepared);
+    transform_weight(order, desc.kernel[0], w, blocks, false, prepared);
 }
 
-/// `u[out][P][16·in + 1][16]` from `w[out][in][9][16][16]`.
-fn transform_weight(order: Order, w: &[f32], [ins, outs]: [usize; 2], flip: bool, u: &mut [f32]) {
-    let t = transforms::active(order.outputs());
-    let step = point_step(ins);
+/// `u[out][P][16·in + 1][16]` from `w[out][in][taps²][16][16]`.
+fn transform_weight(
+    order: Order,
+    taps: usize,
+    w: &[f32],
+    [ins, outs]: [usize; 2],
+    flip: bool,
+    u: &mut [f32],
+) {
+    let t = transforms::active(order, taps);
+    let (step, points, len) = (point_step(ins), order.alpha(taps).pow(2), taps * taps * PANEL * PANEL);
     let u = Address(u.as_mut_ptr());
     threads::parallel_chunks(ins * outs, 8, |blocks| {
         for block in blocks {
-            let from = &w[block * 9 * PANEL * PANEL..][..9 * PANEL * PANEL];
-            let first = block / ins * order.points() * step + block % ins * PANEL * PANEL;
+            let from = &w[block * len..][..len];
+            let first = block / ins * points * step + block % ins * PANEL * PANEL;
             for c in 0..PANEL {
                 let to = u.get().wrapping_add(first + c * PANEL);
-                // SAFETY: nine taps of a row are inside `from`; each row of `u` is written by one task.
+                // SAFETY: all taps of a row are inside `from`; each row of `u` is written by one task.
                 unsafe { (t.weight)(from.as_ptr().add(c * PANEL), PANEL * PANEL, flip, to, step) }
             }
         }
@@ -114,7 +122,7 @@ pub fn forward_with_statistics(
     statistics: &mut [f32],
     scratch: &mut [f32],
 ) {
-    assert_applies(desc);
+    assert_applies(desc, order);
     desc.check_statistics(statistics.len());
     let (partials, rest) = scratch.split_at_mut(Partials::len(parts(desc, order)));
     let (u, rest) = rest.split_at_mut(prepared_len(desc, order));
@@ -149,7 +157,7 @@ fn run(
     partials: Option<Partials>,
     scratch: &mut [f32],
 ) {
-    assert_applies(desc);
+    assert_applies(desc, order);
     check_operands(desc, x.len(), desc.weight_len(), y.len());
     desc.check_epilogue(epilogue, desc.output_len(), desc.bias_len());
     assert!(u.len() >= prepared_len(desc, order), "winograd: {} transformed weights", u.len());
@@ -159,10 +167,9 @@ fn run(
     let grid = Grid::new(desc, order);
     let job = Job {
         desc,
-        order,
         grid,
         family: Family::active(),
-        transforms: transforms::active(order.outputs()),
+        transforms: transforms::active(order, desc.kernel[0]),
         x: x.as_ptr(),
         u: u.as_ptr(),
         y: y.as_mut_ptr(),
@@ -216,14 +223,13 @@ impl Cut {
     /// Floats of one thread's tiles and products.
     fn scratch(&self, desc: &ConvDesc, order: Order) -> usize {
         let panels = desc.channels.div_ceil(PANEL) + self.panels.min(OUT_PANELS);
-        Chunks::room(order, self.tiles, panels)
+        Chunks::room(Grid::new(desc, order).points(), self.tiles, panels)
     }
 }
 
 /// What all tasks share.
 struct Job<'a> {
     desc: &'a ConvDesc,
-    order: Order,
     grid: Grid,
     family: &'static Family,
     transforms: &'static Transforms,
@@ -245,11 +251,11 @@ impl Job<'_> {
     unsafe fn run(&self, block: usize, tiles: Range<usize>, panels: Range<usize>, scratch: &mut [f32]) {
         let outs = self.desc.filters.div_ceil(PANEL);
         let ins = self.desc.channels.div_ceil(PANEL);
-        let (v, m) = scratch.split_at_mut(Chunks::room(self.order, tiles.len(), ins));
+        let (v, m) = scratch.split_at_mut(Chunks::room(self.grid.points(), tiles.len(), ins));
         let tall = self.family.rows(self.family.panels_for(Chunks::MOST.min(tiles.len())).min(2));
         // Chunks of nearly the same size.
         let size = tiles.len().div_ceil(tiles.len().div_ceil(tall.min(Chunks::MOST)).max(1));
-        let of = Chunks::new(self.order, tiles.len(), size, ins);
+        let of = Chunks::new(self.grid.points(), tiles.len(), size, ins);
         // SAFETY: the caller's promise.
         unsafe {
             input_tiles(&self.grid, self.transforms, self.x, 0..ins, tiles.start, &of, v);
@@ -274,14 +280,14 @@ impl Job<'_> {
     /// As for [`Self::run`].
     unsafe fn products(&self, panels: Range<usize>, of: &Chunks, v: &[f32], to: &Chunks, m: &mut [f32]) {
         let (ins, block) = (of.blocks, PANEL * PANEL);
-        let (u_point, u_panel) = (point_step(ins), self.order.points() * point_step(ins));
+        let (u_point, u_panel) = (point_step(ins), of.points * point_step(ins));
         let [point_step, block_step, _] = of.steps();
         let mut sum = Sum::product(PANEL, 1, PANEL as isize, u_panel as isize);
         sum.loops[0] = Loop { count: ins, a: block_step as isize, b: block as isize };
         sum.depth_last = self.desc.channels - (ins - 1) * PANEL;
         let rows = Rows::strided(PANEL as isize, PANEL as isize);
         let wide = self.family.panels_for(of.size).min(2);
-        for point in 0..self.order.points() {
+        for point in 0..of.points {
             let mut panel = panels.start;
             while panel < panels.end {
                 let nv = wide.min(panels.end - panel);
@@ -403,13 +409,14 @@ pub(super) unsafe fn input_tiles(
 /// The convolution of `dy` that yields `dx`.
 fn turned(desc: &ConvDesc) -> ConvDesc {
     let [oh, ow] = desc.output();
+    let back = |pads: [usize; 2]| pads.map(|pad| desc.kernel[0] - 1 - pad);
     ConvDesc {
         channels: desc.filters,
         filters: desc.channels,
         height: oh,
         width: ow,
-        pad_before: desc.pad_before.map(|pad| 2 - pad),
-        pad_after: desc.pad_after.map(|pad| 2 - pad),
+        pad_before: back(desc.pad_before),
+        pad_after: back(desc.pad_after),
         input_step: desc.output_step,
         output_step: desc.input_step,
         ..*desc
@@ -434,7 +441,7 @@ pub fn grad_input(
     dx: &mut [f32],
     scratch: &mut [f32],
 ) {
-    assert_applies(desc);
+    assert_applies(desc, order);
     check_operands(desc, dx.len(), w.len(), dy.len());
     let wanted = grad_input_scratch(desc, order);
     assert!(scratch.len() >= wanted, "winograd: scratch of {} floats, {wanted} needed", scratch.len());
@@ -443,6 +450,6 @@ pub fn grad_input(
     let (u, rest) = rest.split_at_mut(prepared_len(&back, order));
     desc.transpose_weight(w, exchanged);
     let blocks = [back.channels.div_ceil(PANEL), back.filters.div_ceil(PANEL)];
-    transform_weight(order, exchanged, blocks, true, u);
+    transform_weight(order, desc.kernel[0], exchanged, blocks, true, u);
     forward_prepared(&back, order, dy, u, epilogue, dx, rest);
 }

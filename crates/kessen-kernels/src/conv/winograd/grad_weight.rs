@@ -43,9 +43,9 @@ impl Cut {
     }
 
     /// Floats of one thread's tiles, of both kinds, and of its sums.
-    fn scratch(&self, order: Order) -> [usize; 3] {
-        let sums = order.points() * self.ins * self.outs * PANEL * PANEL;
-        [Chunks::room(order, self.tiles, self.ins), Chunks::room(order, self.tiles, self.outs), sums]
+    fn scratch(&self, points: usize) -> [usize; 3] {
+        let sums = points * self.ins * self.outs * PANEL * PANEL;
+        [Chunks::room(points, self.tiles, self.ins), Chunks::room(points, self.tiles, self.outs), sums]
     }
 }
 
@@ -53,7 +53,7 @@ impl Cut {
 pub fn grad_weight_scratch(desc: &ConvDesc, order: Order) -> usize {
     let cut = Cut::new(desc, order);
     let partial = if cut.splits > 1 { cut.splits * desc.weight_len() } else { 0 };
-    partial + threads::count() * cut.scratch(order).iter().sum::<usize>()
+    partial + threads::count() * cut.scratch(Grid::new(desc, order).points()).iter().sum::<usize>()
 }
 
 /// Like [`crate::conv::grad_weight`].
@@ -69,7 +69,7 @@ pub fn grad_weight(
     dw: &mut [f32],
     scratch: &mut [f32],
 ) {
-    assert_applies(desc);
+    assert_applies(desc, order);
     check_operands(desc, x.len(), dw.len(), dy.len());
     let wanted = grad_weight_scratch(desc, order);
     assert!(scratch.len() >= wanted, "winograd: scratch of {} floats, {wanted} needed", scratch.len());
@@ -77,11 +77,11 @@ pub fn grad_weight(
     let dw = &mut dw[..len];
     let (partial, rest) = scratch.split_at_mut(if cut.splits > 1 { cut.splits * len } else { 0 });
     let grid = Grid::new(desc, order);
-    let transforms = transforms::active(order.outputs());
-    let job = Job { desc, order, grid, family: Family::active(), transforms, x: x.as_ptr(), dy: dy.as_ptr() };
+    let transforms = transforms::active(order, desc.kernel[0]);
+    let job = Job { desc, grid, family: Family::active(), transforms, x: x.as_ptr(), dy: dy.as_ptr() };
     let (ins, outs) = (desc.channels.div_ceil(PANEL), desc.filters.div_ceil(PANEL));
     let (across, down) = (ins.div_ceil(cut.ins), outs.div_ceil(cut.outs));
-    let each = cut.scratch(order).iter().sum::<usize>();
+    let each = cut.scratch(grid.points()).iter().sum::<usize>();
     let (own, target) =
         (Shared::new(rest), Address(if cut.splits > 1 { partial.as_mut_ptr() } else { dw.as_mut_ptr() }));
     threads::parallel_for(cut.splits * across * down, |task| {
@@ -106,7 +106,6 @@ pub fn grad_weight(
 /// What all tasks share.
 struct Job<'a> {
     desc: &'a ConvDesc,
-    order: Order,
     grid: Grid,
     family: &'static Family,
     transforms: &'static Transforms,
@@ -130,7 +129,7 @@ impl Job<'_> {
     /// # Safety
     /// Operands fit the shape; the part's blocks of `dw` are this task's; `scratch` fits the cut.
     unsafe fn run(&self, cut: &Cut, part: Part, scratch: &mut [f32]) {
-        let [v_len, m_len, _] = cut.scratch(self.order);
+        let [v_len, m_len, _] = cut.scratch(self.grid.points());
         let (v, rest) = scratch.split_at_mut(v_len);
         let (dm, du) = rest.split_at_mut(m_len);
         let all = self.desc.channels.div_ceil(PANEL);
@@ -140,14 +139,14 @@ impl Job<'_> {
             let tiles = part.tiles.start + tiles.start..part.tiles.start + tiles.end;
             // SAFETY: the caller's promise.
             unsafe {
-                let of = Chunks::new(self.order, tiles.len(), Chunks::MOST, part.ins.len());
+                let of = Chunks::new(self.grid.points(), tiles.len(), Chunks::MOST, part.ins.len());
                 let back = Chunks { blocks: part.outs.len(), ..of };
                 input_tiles(&self.grid, self.transforms, self.x, part.ins.clone(), tiles.start, &of, v);
                 self.output_tiles(&part, tiles.start, &back, dm);
                 self.products(&of, v, &back, dm, block > 0, du);
             }
         }
-        let (ins, taps) = (part.ins.len(), 9 * PANEL * PANEL);
+        let (ins, taps) = (part.ins.len(), self.desc.kernel[0].pow(2) * PANEL * PANEL);
         let step = ins * part.outs.len() * PANEL * PANEL;
         for (o, out) in part.outs.clone().enumerate() {
             for (i, channel) in part.ins.clone().enumerate() {
@@ -200,7 +199,7 @@ impl Job<'_> {
         sum.depth_last = of.range(of.count().saturating_sub(1)).len();
         let rows = Rows::strided(1, step);
         let tall = self.family.unit_rows();
-        for point in 0..self.order.points() {
+        for point in 0..of.points {
             for o in 0..outs {
                 for i in 0..ins {
                     for index in 0..PANEL.div_ceil(tall) {

@@ -1,8 +1,9 @@
-//! Winograd's algorithm for 3×3 convolutions of stride 1: forward and both gradients.
+//! Winograd's algorithm for 3×3 and 5×5 convolutions of stride 1: forward and both gradients.
 //!
-//! Outputs are computed in blocks of `m × m`: inputs and weights are transformed to `α² = (m + 2)²` *points*, one small
-//! product over channels is made per point, and the results are transformed back. That takes `α²/(9·m²)` of the direct
-//! multiplications: 1/2.25 for `m = 2`, 1/4 for `m = 4`.
+//! Outputs are computed in blocks of `m × m`: inputs and weights of `r × r` taps are transformed to `α² = (m + r − 1)²`
+//! *points*, one small product over channels is made per point, and the results are transformed back. That takes
+//! `α²/(r·m)²` of the direct multiplications: for `r = 3` 1/2.25 with `m = 2` and 1/4 with `m = 4`, for `r = 5` 1/2.78 with
+//! `m = 2`.
 //!
 //! Glossary: `P = α²` points, `T` tiles (blocks of outputs, numbered through all images), `C` input and `K` output
 //! channels. `U[K/16][P][C + 1][16]` transformed weights; transformed inputs `V` and products `M` lie chunk by chunk of some
@@ -32,7 +33,7 @@ use transforms::Window;
 /// Size of the output blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Order {
-    /// F(2×2, 3×3): 2.25 times fewer multiplications.
+    /// F(2×2, 3×3) and F(2×2, 5×5): 2.25 and 2.78 times fewer multiplications.
     Two,
     /// F(4×4, 3×3): 4 times fewer multiplications.
     Four,
@@ -47,27 +48,30 @@ impl Order {
         }
     }
 
-    /// Points per block.
-    pub const fn points(self) -> usize {
-        (self.outputs() + 2) * (self.outputs() + 2)
+    /// Points per block and axis for a kernel of so many taps per axis.
+    const fn alpha(self, taps: usize) -> usize {
+        self.outputs() + taps - 1
     }
 }
 
-/// Whether the algorithm can compute a shape: 3×3, stride 1, no dilation, one group, blocked input, padding of at most 2.
-pub fn applies(desc: &ConvDesc) -> bool {
-    desc.kernel == [3; 2]
+/// Whether the algorithm can compute a shape: 3×3, or 5×5 in blocks of 2×2; stride 1, no dilation, one group, blocked
+/// input, padding smaller than the kernel.
+pub fn applies(desc: &ConvDesc, order: Order) -> bool {
+    let taps = desc.kernel[0];
+    (taps == 3 || taps == 5 && order == Order::Two)
+        && desc.kernel[1] == taps
         && desc.stride == [1; 2]
         && desc.dilation == [1; 2]
         && desc.groups == 1
         && desc.input == Layout::Blocked
-        && [desc.pad_before, desc.pad_after].as_flattened().iter().all(|&pad| pad <= 2)
+        && [desc.pad_before, desc.pad_after].as_flattened().iter().all(|&pad| pad < taps)
 }
 
 #[track_caller]
-fn assert_applies(desc: &ConvDesc) {
+fn assert_applies(desc: &ConvDesc, order: Order) {
     assert!(
-        applies(desc),
-        "winograd: needs 3x3, stride 1, one group, blocked input, padding ≤ 2; got {desc:?}"
+        applies(desc, order),
+        "winograd: needs 3x3 or (order Two) 5x5, stride 1, one group, blocked input, padding < kernel; got {order:?}, {desc:?}"
     );
 }
 
@@ -86,12 +90,12 @@ impl Chunks {
     const MOST: usize = 14;
 
     /// Floats that `tiles` tiles of `blocks` blocks take, in chunks of at most [`Self::MOST`].
-    fn room(order: Order, tiles: usize, blocks: usize) -> usize {
-        (tiles + Self::MOST) * blocks * order.points() * PANEL
+    fn room(points: usize, tiles: usize, blocks: usize) -> usize {
+        (tiles + Self::MOST) * blocks * points * PANEL
     }
 
-    fn new(order: Order, tiles: usize, size: usize, blocks: usize) -> Chunks {
-        Chunks { tiles, size: size.min(Self::MOST).min(tiles.max(1)), blocks, points: order.points() }
+    fn new(points: usize, tiles: usize, size: usize, blocks: usize) -> Chunks {
+        Chunks { tiles, size: size.min(Self::MOST).min(tiles.max(1)), blocks, points }
     }
 
     fn count(&self) -> usize {
@@ -118,7 +122,9 @@ impl Chunks {
 /// Where tiles lie.
 #[derive(Clone, Copy, Debug)]
 struct Grid {
+    /// Outputs, and points, per tile and axis.
     m: usize,
+    alpha: usize,
     /// Tiles per column and row of an image.
     down: usize,
     across: usize,
@@ -137,7 +143,22 @@ impl Grid {
         let (down, across) = (output[0].div_ceil(m), output[1].div_ceil(m));
         let tiles = desc.batch * down * across;
         let (input, images) = ([desc.height, desc.width], [desc.input_image(), desc.output_image()]);
-        Grid { m, down, across, tiles, input, output, pad: desc.pad_before, images }
+        Grid {
+            m,
+            alpha: order.alpha(desc.kernel[0]),
+            down,
+            across,
+            tiles,
+            input,
+            output,
+            pad: desc.pad_before,
+            images,
+        }
+    }
+
+    /// Points of a tile.
+    fn points(&self) -> usize {
+        self.alpha * self.alpha
     }
 
     /// Image, row and column of a tile.
@@ -149,7 +170,7 @@ impl Grid {
     fn input_window(&self, row: usize, col: usize) -> (isize, Window) {
         let axis = |at: usize, axis: usize| {
             let first = (at * self.m) as isize - self.pad[axis] as isize;
-            let end = (self.input[axis] as isize - first).clamp(0, self.m as isize + 2);
+            let end = (self.input[axis] as isize - first).clamp(0, self.alpha as isize);
             (first, [(-first).clamp(0, end) as usize, end as usize])
         };
         let ((h, rows), (w, cols)) = (axis(row, 0), axis(col, 1));

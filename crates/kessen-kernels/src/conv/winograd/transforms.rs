@@ -1,13 +1,15 @@
 //! Winograd's transforms on 16 channels at a time, written once over vector primitives.
 //!
-//! With `α = m + 2` and a 3×3 kernel `g`, an `m × m` block of outputs is `Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A` of the `α × α` inputs
-//! `d` (Lavin and Gray, 2015). Points: 0, ±1, ∞ for `m = 2`; 0, ±3/4, ±3/2, ∞ for `m = 4`. The usual ±1, ±2 are six times
-//! less accurate: their powers differ more.
+//! With an `r × r` kernel `g` and `α = m + r − 1`, an `m × m` block of outputs is `Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A` of the
+//! `α × α` inputs `d` (Lavin and Gray, 2015). Points: 0, ±1, ∞ for `α = 4`; 0, ±3/4, ±3/2, ∞ for `α = 6`. The usual ±1, ±2
+//! are six times less accurate: their powers differ more. `Bᵀ` depends on the points alone, and serves `m = 4, r = 3` and
+//! `m = 2, r = 5`.
 
+use super::Order;
 use crate::isa::Isa;
 use crate::micro::Finish;
 
-/// The points ±`A1`, ±`B1` of `m = 4`, their squares, and the product of each point's distances from the others.
+/// The points ±`A1`, ±`B1` of `α = 6`, their squares, and the product of each point's distances from the others.
 const A1: f32 = 0.75;
 const B1: f32 = 1.5;
 const A2: f32 = A1 * A1;
@@ -30,14 +32,14 @@ pub(super) type Spread =
 /// pixel, `row` the distance of rows there.
 pub(super) type Gather =
     unsafe fn(src: *const f32, src_step: usize, w: Window, c: *mut f32, row: usize, finish: &Finish);
-/// `α²` vectors `dst_step` apart from 9 taps `src_step` apart, in reverse order where `flip`.
+/// `α²` vectors `dst_step` apart from `r²` taps `src_step` apart, in reverse order where `flip`.
 pub(super) type Weight =
     unsafe fn(src: *const f32, src_step: usize, flip: bool, dst: *mut f32, dst_step: usize);
-/// 9 taps `dst_step` apart from `α²` vectors `src_step` apart; adds to what is there where `add`.
+/// `r²` taps `dst_step` apart from `α²` vectors `src_step` apart; adds to what is there where `add`.
 pub(super) type WeightBack =
     unsafe fn(src: *const f32, src_step: usize, dst: *mut f32, dst_step: usize, add: bool);
 
-/// The transforms of one order on one instruction set. Safety of each: the vectors read and written lie in memory the
+/// The transforms of one order and kernel on one instruction set. Safety of each: the vectors read and written lie in memory the
 /// caller owns, and the CPU has the instruction set.
 pub(super) struct Transforms {
     /// `Bᵀ d B`.
@@ -52,9 +54,9 @@ pub(super) struct Transforms {
     pub weight_back: WeightBack,
 }
 
-/// The transforms of the active instruction set for blocks of `m × m` outputs, `m` being 2 or 4.
-pub(super) fn active(m: usize) -> &'static Transforms {
-    let [two, four] = match Isa::active() {
+/// The transforms of the active instruction set for a kernel of `taps × taps` to which the order applies.
+pub(super) fn active(order: Order, taps: usize) -> &'static Transforms {
+    let [two, four, two_of_five] = match Isa::active() {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => &avx512::TRANSFORMS,
         #[cfg(target_arch = "x86_64")]
@@ -63,7 +65,11 @@ pub(super) fn active(m: usize) -> &'static Transforms {
         Isa::Neon => &neon::TRANSFORMS,
         _ => &scalar::TRANSFORMS,
     };
-    if m == 2 { two } else { four }
+    match (order, taps) {
+        (Order::Two, 5) => two_of_five,
+        (Order::Two, _) => two,
+        (Order::Four, _) => four,
+    }
 }
 
 /// Applies the one-dimensional transform `$f` (`[V; $n]` to `[V; $k]`) to columns, then to rows:
@@ -93,7 +99,7 @@ macro_rules! both_ways {
 
 /// Expands to the two-dimensional transforms of one order.
 macro_rules! order {
-    ($(#[$feature:meta])?; $name:ident, $m:literal, $alpha:literal, $bt:ident, $at:ident, $a:ident, $g:ident, $gt:ident) => {
+    ($(#[$feature:meta])?; $name:ident, $m:literal, $r:literal, $alpha:literal, $bt:ident, $at:ident, $a:ident, $g:ident, $gt:ident) => {
         mod $name {
             use super::*;
 
@@ -152,8 +158,8 @@ macro_rules! order {
                 for part in (0..PANEL).step_by(LANES) {
                     // SAFETY: see `Transforms`.
                     unsafe {
-                        both_ways!($g, 3, $alpha, |i, j| {
-                            let tap = if flip { 8 - (i * 3 + j) } else { i * 3 + j };
+                        both_ways!($g, $r, $alpha, |i, j| {
+                            let tap = if flip { $r * $r - 1 - (i * $r + j) } else { i * $r + j };
                             load(src.add(tap * src_step + part))
                         }, |r, c, v| store(dst.add((r * $alpha + c) * dst_step + part), v));
                     }
@@ -165,9 +171,9 @@ macro_rules! order {
                 for part in (0..PANEL).step_by(LANES) {
                     // SAFETY: see `Transforms`.
                     unsafe {
-                        both_ways!($gt, $alpha, 3, |i, j| load(src.add((i * $alpha + j) * src_step + part)),
+                        both_ways!($gt, $alpha, $r, |i, j| load(src.add((i * $alpha + j) * src_step + part)),
                             |r, c, v| {
-                                let to = dst.add((r * 3 + c) * dst_step + part);
+                                let to = dst.add((r * $r + c) * dst_step + part);
                                 store(to, if keep { add(load(to), v) } else { v });
                             });
                     }
@@ -186,7 +192,7 @@ macro_rules! transforms {
             use crate::micro::{Finish, PANEL};
             use crate::micro::$isa::*;
 
-            pub(super) static TRANSFORMS: [Transforms; 2] = [
+            pub(super) static TRANSFORMS: [Transforms; 3] = [
                 Transforms {
                     input: two::input,
                     output_back: two::output_back,
@@ -200,6 +206,13 @@ macro_rules! transforms {
                     output: four::output,
                     weight: four::weight,
                     weight_back: four::weight_back,
+                },
+                Transforms {
+                    input: two_of_five::input,
+                    output_back: two_of_five::output_back,
+                    output: two_of_five::output,
+                    weight: two_of_five::weight,
+                    weight_back: two_of_five::weight_back,
                 },
             ];
 
@@ -329,8 +342,50 @@ macro_rules! transforms {
                 ]
             }
 
-            order!($(#[$feature])?; two, 2, 4, bt4, at4, a4, g4, gt4);
-            order!($(#[$feature])?; four, 4, 6, bt6, at6, a6, g6, gt6);
+            $(#[$feature])?
+            #[inline]
+            fn at6_to_2(m: [V; 6]) -> [V; 2] {
+                let (a, b) = (add(m[1], m[2]), add(m[3], m[4]));
+                let odd = fma(splat(B1), sub(m[3], m[4]), mul(splat(A1), sub(m[1], m[2])));
+                [add(add(m[0], a), b), add(odd, m[5])]
+            }
+
+            $(#[$feature])?
+            #[inline]
+            fn a2_to_6(y: [V; 2]) -> [V; 6] {
+                let (a, b) = (mul(splat(A1), y[1]), mul(splat(B1), y[1]));
+                [y[0], add(y[0], a), sub(y[0], a), add(y[0], b), sub(y[0], b), y[1]]
+            }
+
+            $(#[$feature])?
+            #[inline]
+            fn g5_to_6(g: [V; 5]) -> [V; 6] {
+                let pair = |p2: f32, p: f32, scale: f32| {
+                    let even = fma(splat(p2 * p2 * scale), g[4], fma(splat(p2 * scale), g[2], mul(splat(scale), g[0])));
+                    let odd = fma(splat(p2 * p * scale), g[3], mul(splat(p * scale), g[1]));
+                    (add(even, odd), sub(even, odd))
+                };
+                let ((a, minus_a), (b, minus_b)) = (pair(A2, A1, 1.0 / NA), pair(B2, B1, 1.0 / NB));
+                [mul(splat(1.0 / (A2 * B2)), g[0]), a, minus_a, b, minus_b, g[4]]
+            }
+
+            $(#[$feature])?
+            #[inline]
+            fn gt6_to_5(u: [V; 6]) -> [V; 5] {
+                let (even_a, odd_a) = (mul(splat(1.0 / NA), add(u[1], u[2])), mul(splat(A1 / NA), sub(u[1], u[2])));
+                let (even_b, odd_b) = (mul(splat(1.0 / NB), add(u[3], u[4])), mul(splat(B1 / NB), sub(u[3], u[4])));
+                [
+                    fma(splat(1.0 / (A2 * B2)), u[0], add(even_a, even_b)),
+                    add(odd_a, odd_b),
+                    fma(splat(B2), even_b, mul(splat(A2), even_a)),
+                    fma(splat(B2), odd_b, mul(splat(A2), odd_a)),
+                    fma(splat(B2 * B2), even_b, fma(splat(A2 * A2), even_a, u[5])),
+                ]
+            }
+
+            order!($(#[$feature])?; two, 2, 3, 4, bt4, at4, a4, g4, gt4);
+            order!($(#[$feature])?; four, 4, 3, 6, bt6, at6, a6, g6, gt6);
+            order!($(#[$feature])?; two_of_five, 2, 5, 6, bt6, at6_to_2, a2_to_6, g5_to_6, gt6_to_5);
         }
     };
 }
