@@ -236,6 +236,10 @@ fn main() {
     bench.conv(ConvDesc::new(8, 64, 256, [56, 56], 1));
     bench.conv(ConvDesc::new(8, 256, 64, [56, 56], 1));
     bench.conv(ConvDesc::new(8, 512, 512, [14, 14], 1));
+    bench.conv(ConvDesc::new(16, 192, 64, [28, 28], 1));
+    bench.conv(ConvDesc::new(16, 480, 192, [14, 14], 1));
+    bench.conv(ConvDesc::new(16, 832, 128, [7, 7], 1));
+    bench.conv(ConvDesc::new(16, 64, 64, [56, 56], 1));
     bench.conv(ConvDesc::new(8, 128, 256, [28, 28], 3).padding(1).stride(2));
     bench.conv(ConvDesc::new(8, 128, 256, [28, 28], 1).stride(2));
     bench.conv(ConvDesc::new(8, 3, 64, [224, 224], 7).padding(3).stride(2).plain());

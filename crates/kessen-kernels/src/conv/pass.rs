@@ -202,10 +202,13 @@ impl Pass {
             let blocks = even(self.in_blocks, most, visit);
             let finish = operands.finish.pass(visit == 0, visit + 1 == visits);
             let last = visit + 1 == visits;
-            let sum = self.sum(blocks.len(), if last { self.depth_last } else { self.depth });
+            let mut sum = self.sum(blocks.len(), if last { self.depth_last } else { self.depth });
             let mut panel = panels.start;
             while panel < panels.end {
                 let group = panel / self.out_blocks;
+                // The first panels of a task meet pixels that are still far, each on a line of its own.
+                let far = panel == panels.start && self.pixel >= PANEL as isize / 2;
+                sum.ahead = if far { tall as isize * self.stride[1] as isize * self.pixel } else { 0 };
                 let left = panels.end.min((group + 1) * self.out_blocks) - panel;
                 let nv = left.min(wide);
                 let a_base = (group * self.in_blocks + blocks.start) as isize * self.in_block;
@@ -293,6 +296,7 @@ impl Pass {
             a_col: self.a_col,
             b_row: PANEL as isize,
             b_panel: self.b_panel,
+            ahead: 0,
             clip: Clip {
                 height: self.size[0] as i32,
                 width: self.size[1] as i32,

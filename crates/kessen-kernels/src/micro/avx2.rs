@@ -18,6 +18,13 @@ pub(crate) fn splat(value: f32) -> V {
     _mm256_set1_ps(value)
 }
 
+/// Asks for the line at `p`, which need not be readable.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+pub(crate) fn prefetch(p: *const f32) {
+    _mm_prefetch::<_MM_HINT_T0>(p.cast());
+}
+
 /// Asks for the line at `p`, which need not be writable, in order to write to it.
 #[target_feature(enable = "avx2,fma")]
 #[inline]

@@ -102,6 +102,11 @@ macro_rules! micro_kernels {
                                 }
                             }
                         }
+                        if sum.ahead != 0 && m == 0 && i == 0 {
+                            for r in 0..MR {
+                                prefetch(p[r].wrapping_offset(sum.ahead));
+                            }
+                        }
                         // SAFETY: the caller promises the addresses.
                         unsafe { multiply::<MR, R, MODE>(&mut acc, p, b, depth, sum) };
                     }

@@ -63,6 +63,8 @@ pub(crate) struct Sum {
     pub b_row: isize,
     /// Step of `B` from one panel to the next.
     pub b_panel: isize,
+    /// Distance of the rows of `A` that the next tile reads, where it pays to ask for them; else 0.
+    pub ahead: isize,
     /// The image that clipped tiles read.
     pub clip: Clip,
 }
@@ -71,7 +73,7 @@ impl Sum {
     /// A plain product of `depth` terms.
     pub fn product(depth: usize, a_col: isize, b_row: isize, b_panel: isize) -> Sum {
         let loops = [Loop::ONCE; 3];
-        Sum { loops, depth, depth_last: depth, a_col, b_row, b_panel, clip: Clip::default() }
+        Sum { loops, depth, depth_last: depth, a_col, b_row, b_panel, ahead: 0, clip: Clip::default() }
     }
 }
 
