@@ -200,15 +200,15 @@ impl Family {
 
     /// The kernels on words of two bf16: with the CPU's dot product where `native`, else widened to f32.
     pub fn pairs(native: bool) -> &'static Family {
-        match Isa::active() {
+        match (Isa::active(), native) {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 if native => &pairs::avx512bf16::FAMILY,
+            (Isa::Avx512, true) => &pairs::avx512bf16::FAMILY,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => &pairs::avx512::FAMILY,
+            (Isa::Avx512, false) => &pairs::avx512::FAMILY,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => &pairs::avx2::FAMILY,
+            (Isa::Avx2, _) => &pairs::avx2::FAMILY,
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon => &pairs::neon::FAMILY,
+            (Isa::Neon, _) => &pairs::neon::FAMILY,
             _ => &pairs::scalar::FAMILY,
         }
     }
