@@ -1,0 +1,41 @@
+//! Linear layers.
+
+use crate::multiply_adds;
+use crate::suite::{Floats, Group, Suite};
+use kessen_kernels::epilogue::Epilogue;
+use kessen_kernels::gemm::Linear;
+
+/// Rows, inputs and outputs: small perceptrons, a Transformer on 2048 rows, the classifiers of CNNs.
+const SHAPES: [[usize; 3]; 8] = [
+    [128, 784, 512],
+    [64, 1, 32],
+    [2048, 256, 768],
+    [2048, 256, 256],
+    [2048, 256, 1024],
+    [2048, 1024, 256],
+    [16, 4096, 4096],
+    [1, 4096, 4096],
+];
+
+/// Calls `bench` with the group of each layer and the lengths of its input, weights and output.
+pub fn each(suite: &mut Suite, suffix: &str, bench: impl Fn(Group<'_>, &Linear, [usize; 3])) {
+    for [batch, inputs, outputs] in SHAPES {
+        let layer = Linear { batch, inputs, outputs };
+        let name = format!("linear {batch}x{inputs}->{outputs}{suffix}");
+        let lengths = [batch * inputs, layer.weight_len(), batch * outputs];
+        let group = suite.group(&name, multiply_adds(batch * inputs * outputs)).also_cold();
+        bench(group, &layer, lengths);
+    }
+}
+
+pub fn layers(suite: &mut Suite) {
+    each(suite, "", |mut group, l, [x, w, y]| {
+        let store = Epilogue::store();
+        let mut scratch =
+            Floats::scratch([l.forward_scratch(), l.grad_input_scratch(), l.grad_weight_scratch()]);
+        let scratch = scratch.slice();
+        group.bench("forward", [x, w, y], |[x, w, y]| l.forward(x, w, y, &store, scratch));
+        group.bench("dx", [y, w, x], |[dy, w, dx]| l.grad_input(dy, w, dx, false, scratch));
+        group.bench("dw", [x, y, w], |[x, dy, dw]| l.grad_weight(x, dy, dw, false, scratch));
+    });
+}
