@@ -11,7 +11,7 @@ Developer commands of Kessen:
 
     cargo xtask check       format, lints and documentation, warnings denied
     cargo xtask test        every test (set KESSEN_DATA to a folder of real data for the suites that read it)
-    cargo xtask bench       benchmarks of the kernels; arguments are passed on, e.g. `bench -- gemm`
+    cargo xtask bench       benchmarks of the kernels; arguments are passed on, e.g. `bench --bench peak -- gemm`
     cargo xtask golden      checks the golden values against PyTorch (needs Python with golden/requirements.txt)
     cargo xtask examples    runs every numbered example of the course
 ";

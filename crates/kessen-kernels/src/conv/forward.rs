@@ -3,7 +3,7 @@
 use super::desc::{ConvDesc, Layout};
 use super::moments::{self, Partials};
 use super::pass::{Operands, Pass};
-use super::{check_operands, depthwise};
+use super::{check_operands, check_scratch, depthwise};
 use crate::epilogue::Epilogue;
 use crate::micro::{Family, Finish, PANEL};
 
@@ -38,8 +38,7 @@ pub fn forward(
     y: &mut [f32],
     scratch: &mut [f32],
 ) {
-    let wanted = forward_scratch(desc);
-    assert!(scratch.len() >= wanted, "convolution: scratch of {} floats, {wanted} needed", scratch.len());
+    check_scratch(scratch, forward_scratch(desc));
     run(desc, x, w, epilogue, y, None, scratch);
 }
 
@@ -57,8 +56,7 @@ pub fn forward_with_statistics(
     scratch: &mut [f32],
 ) {
     desc.check_statistics(statistics.len());
-    let wanted = forward_with_statistics_scratch(desc);
-    assert!(scratch.len() >= wanted, "convolution: scratch of {} floats, {wanted} needed", scratch.len());
+    check_scratch(scratch, forward_with_statistics_scratch(desc));
     let (partials, rest) = scratch.split_at_mut(Partials::len(pass(desc).parts()));
     run(desc, x, w, epilogue, y, Some(Partials::new(partials)), rest);
     moments::finish(partials, desc.bias_len() / PANEL, statistics);

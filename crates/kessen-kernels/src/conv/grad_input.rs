@@ -6,7 +6,7 @@
 
 use super::desc::{ConvDesc, Grouping, Layout};
 use super::pass::{Operands, Pass};
-use super::{check_operands, depthwise};
+use super::{check_operands, check_scratch, depthwise};
 use crate::epilogue::{Activation, Bias, Epilogue};
 use crate::layout::{blocked_len, from_blocked};
 use crate::micro::{Family, Finish, PANEL};
@@ -40,8 +40,7 @@ pub fn grad_input(
 ) {
     check_operands(desc, dx.len(), w.len(), dy.len());
     desc.check_epilogue(epilogue, desc.input_len(), desc.channels.next_multiple_of(PANEL));
-    let wanted = grad_input_scratch(desc);
-    assert!(scratch.len() >= wanted, "convolution: scratch of {} floats, {wanted} needed", scratch.len());
+    check_scratch(scratch, grad_input_scratch(desc));
     if desc.is_depthwise() {
         // SAFETY: lengths were checked against the descriptor; depthwise weights need no turning.
         return unsafe { sweep(desc, Words::Single, dy, w, Finish::new(epilogue), dx) };

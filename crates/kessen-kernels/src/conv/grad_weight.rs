@@ -5,8 +5,8 @@
 //! with a partial result each, added in a fixed order at the end. Within a task, *pieces* of the images that fit the
 //! second-level cache are visited one after the other for all taps and blocks.
 
-use super::check_operands;
 use super::desc::{ConvDesc, Layout};
+use super::{check_operands, check_scratch};
 use crate::gemm::even;
 use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Sum, Tile};
 use crate::threads::{self, Address};
@@ -22,17 +22,23 @@ const TASK_WORK: usize = 1 << 19;
 /// Most floats of partial results.
 const PARTIAL_LEN: usize = 8 << 20;
 
+/// How the gradient and the terms of its sums are shared out to tasks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shares {
+    /// Blocks of input and output channels of one group.
+    pub group: [usize; 2],
+    /// Pieces of the images that the sums run over, and parts of them with a partial result each.
+    pub pieces: usize,
+    pub splits: usize,
+}
+
 /// How the work is cut; follows from the shape only.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cut {
-    /// Blocks of input and output channels of one group.
-    pub group: [usize; 2],
-    /// Parts of the pixels with a partial result each.
-    splits: usize,
+    pub shares: Shares,
     /// Images per piece, or 0 where an image makes several pieces of `rows` output rows.
     pub images: usize,
     pub rows: usize,
-    pieces: usize,
 }
 
 impl Cut {
@@ -50,7 +56,7 @@ impl Cut {
         let in_group = ins.min((pairs / out_group).max(1));
         let out_group = outs.min((pairs / in_group).max(1));
         let group = [ins.div_ceil(ins.div_ceil(in_group)), outs.div_ceil(outs.div_ceil(out_group))];
-        let groups = Self::supergroups(desc) * ins.div_ceil(group[0]) * outs.div_ceil(group[1]);
+        let groups = supergroups(desc) * ins.div_ceil(group[0]) * outs.div_ceil(group[1]);
         let wanted = (desc.macs() / TASK_WORK).clamp(1, 16).div_ceil(groups);
         let memory = (PARTIAL_LEN / desc.weight_len().max(1)).max(1);
         let lines = desc.batch * oh;
@@ -65,16 +71,7 @@ impl Cut {
         // As many splits as get a piece.
         let splits = wanted.min(memory).min(pieces).max(1);
         let splits = pieces.div_ceil(pieces.div_ceil(splits).max(1)).max(1);
-        Cut { group, splits, images, rows, pieces }
-    }
-
-    /// Floats of the partial results.
-    pub fn partial_len(&self, desc: &ConvDesc) -> usize {
-        if self.splits > 1 { self.splits * desc.weight_len() } else { 0 }
-    }
-
-    fn supergroups(desc: &ConvDesc) -> usize {
-        if desc.is_depthwise() { desc.channels.div_ceil(PANEL) } else { desc.grouping().count }
+        Cut { shares: Shares { group, pieces, splits }, images, rows }
     }
 
     /// Images and output rows of a piece.
@@ -89,9 +86,14 @@ impl Cut {
     }
 }
 
+fn supergroups(desc: &ConvDesc) -> usize {
+    if desc.is_depthwise() { desc.channels.div_ceil(PANEL) } else { desc.grouping().count }
+}
+
 /// Floats of scratch for [`grad_weight`].
 pub fn grad_weight_scratch(desc: &ConvDesc) -> usize {
-    Cut::new(desc).partial_len(desc) + if desc.input == Layout::Plain { desc.bordered_len() } else { 0 }
+    Cut::new(desc).shares.partial_len(desc)
+        + if desc.input == Layout::Plain { desc.bordered_len() } else { 0 }
 }
 
 /// `dw (+)= gradient of w` from the input `x` and `dy`, the gradient of the output. Entries of `dw` without a weight
@@ -108,17 +110,21 @@ pub fn grad_weight(
     scratch: &mut [f32],
 ) {
     check_operands(desc, x.len(), dw.len(), dy.len());
-    let wanted = grad_weight_scratch(desc);
-    assert!(scratch.len() >= wanted, "convolution: scratch of {} floats, {wanted} needed", scratch.len());
+    check_scratch(scratch, grad_weight_scratch(desc));
     let cut = Cut::new(desc);
-    let (partial, rest) = scratch.split_at_mut(cut.partial_len(desc));
+    let (partial, rest) = scratch.split_at_mut(cut.shares.partial_len(desc));
     let x = if desc.input == Layout::Plain { desc.border(x, rest) } else { x.as_ptr() };
     let job = Job { desc, cut, family: Family::active(), x, dy: dy.as_ptr() };
     // SAFETY: lengths were checked against the descriptor; parts' blocks are disjoint.
-    cut.run(desc, accumulate, dw, partial, |part| unsafe { job.run(part) });
+    cut.shares.run(desc, accumulate, dw, partial, |part| unsafe { job.run(part) });
 }
 
-impl Cut {
+impl Shares {
+    /// Floats of the partial results.
+    pub fn partial_len(&self, desc: &ConvDesc) -> usize {
+        if self.splits > 1 { self.splits * desc.weight_len() } else { 0 }
+    }
+
     /// Calls `run` for every part in parallel and joins what the parts wrote in `dw`; `partial` has
     /// [`Self::partial_len`] floats.
     pub fn run(
@@ -138,7 +144,7 @@ impl Cut {
         let g = desc.grouping();
         let (ins, outs) = if desc.is_depthwise() { (1, 1) } else { (g.in_blocks(), g.out_blocks()) };
         let (across, down) = (ins.div_ceil(self.group[0]), outs.div_ceil(self.group[1]));
-        let groups = Cut::supergroups(desc) * across * down;
+        let groups = supergroups(desc) * across * down;
         let target = Address(if self.splits > 1 { partial.as_mut_ptr() } else { dw.as_mut_ptr() });
         threads::parallel_for(groups * self.splits, |task| {
             let (split, group) = (task / groups, task % groups);
@@ -159,7 +165,7 @@ impl Cut {
 }
 
 /// Adds partial gradients, which follow each other, to `dw` (or stores their sum), always in the same order.
-pub(super) fn add_partials(partial: &[f32], accumulate: bool, dw: &mut [f32]) {
+fn add_partials(partial: &[f32], accumulate: bool, dw: &mut [f32]) {
     let len = dw.len();
     let out = Address(dw.as_mut_ptr());
     threads::parallel_chunks(len, 1 << 14, |range| {

@@ -43,6 +43,11 @@ fn check_operands(desc: &ConvDesc, input: usize, weight: usize, output: usize) {
     }
 }
 
+#[track_caller]
+fn check_scratch(scratch: &[f32], wanted: usize) {
+    assert!(scratch.len() >= wanted, "convolution: scratch of {} floats, {wanted} needed", scratch.len());
+}
+
 impl ConvDesc {
     #[track_caller]
     fn check_statistics(&self, statistics: usize) {

@@ -104,6 +104,28 @@ struct Task {
     panels: Range<usize>,
 }
 
+/// A task's pixels: `runs` runs of `count` pixels from number `first` on, which are cut into tiles one by one.
+struct Pixels {
+    first: usize,
+    count: usize,
+    runs: usize,
+    /// A run is a row.
+    whole_lines: bool,
+}
+
+impl Pixels {
+    /// Those of lines of `line` pixels: rows, or single pixels that make one run.
+    fn new(line: usize, lines: &Range<usize>) -> Pixels {
+        let whole_lines = line > 1;
+        let (count, runs) = if whole_lines { (line, lines.len()) } else { (lines.len(), 1) };
+        Pixels { first: lines.start * line, count, runs, whole_lines }
+    }
+
+    fn all(&self) -> Range<usize> {
+        self.first..self.first + self.runs * self.count
+    }
+}
+
 impl Pass {
     /// The same sweep on words of two bf16, neighbours among the 16 channels of a block.
     pub fn paired(self) -> Pass {
@@ -189,19 +211,16 @@ impl Pass {
     /// As for [`Self::run`], for these pixels and panels.
     unsafe fn task(&self, family: &Family, operands: &Operands, cut: &Cut, task: Task) {
         let Task { chunk, lines, panels } = task;
-        let line = cut.line;
-        // Whole lines are cut into tiles one by one, or all pixels together.
-        let (first, count, runs) =
-            if line > 1 { (lines.start * line, line, lines.len()) } else { (lines.start, lines.len(), 1) };
-        let wide = if self.lanewise { 1 } else { family.panels_for(count.min(MAX_ROWS)).min(2) };
+        let pixels = Pixels::new(cut.line, &lines);
+        let wide = if self.lanewise { 1 } else { family.panels_for(pixels.count.min(MAX_ROWS)).min(2) };
         let tall = if self.lanewise { family.lane_rows() } else { family.rows(wide) };
         let per_block = self.taps[0] * self.taps[1] * self.depth * PANEL * 4 * wide;
         let most = (WEIGHT_BYTES / per_block.max(1)).max(1);
         let visits = self.in_blocks.div_ceil(most).max(1);
         for visit in 0..visits {
             let blocks = even(self.in_blocks, most, visit);
-            let finish = operands.finish.pass(visit == 0, visit + 1 == visits);
             let last = visit + 1 == visits;
+            let finish = operands.finish.pass(visit == 0, last);
             let mut sum = self.sum(blocks.len(), if last { self.depth_last } else { self.depth });
             let mut panel = panels.start;
             while panel < panels.end {
@@ -212,48 +231,57 @@ impl Pass {
                 let left = panels.end.min((group + 1) * self.out_blocks) - panel;
                 let nv = left.min(wide);
                 let a_base = (group * self.in_blocks + blocks.start) as isize * self.in_block;
+                let b_base = panel as isize * self.b_panel + blocks.start as isize * self.b_block;
                 let c_base = panel as isize * self.out_block;
                 let tile = Tile {
                     a: operands.x.wrapping_offset(a_base),
-                    b: operands.w.wrapping_offset(
-                        panel as isize * self.b_panel + blocks.start as isize * self.b_block,
-                    ),
+                    b: operands.w.wrapping_offset(b_base),
                     c: operands.y.wrapping_offset(c_base),
                     c_panel: self.out_block,
                     tail: PANEL,
                     finish: finish.at(0, panel * PANEL, c_base),
                 };
-                for index in 0..runs * count.div_ceil(tall) {
-                    let (run, index) = (index / count.div_ceil(tall), index % count.div_ceil(tall));
-                    let part = even(count, tall, index);
-                    let mut rows = self.rows(first + run * count + part.start, part.len());
-                    // Neighbouring pixels of a plain image.
-                    let unit = line > 1 && self.pixel == 1 && self.stride[1] == 1;
-                    let mut tile = tile;
-                    if unit {
-                        tile.a = tile.a.wrapping_offset(rows.a[0]);
-                        rows.a = Rows::strided(1, 0).a;
-                    }
-                    // SAFETY: the caller's promise.
-                    unsafe {
-                        let kernel = if self.lanewise {
-                            family.lanewise(part.len())
-                        } else {
-                            family.kernel(part.len(), nv, unit)
-                        };
-                        kernel(&sum, &rows, &tile)
-                    }
-                }
+                // SAFETY: the caller's promise.
+                unsafe { self.tiles(family, &sum, &pixels, tall, tile, nv) }
                 if last && let Some(partials) = operands.partials {
                     for panel in panel..panel + nv {
                         // SAFETY: this task alone has written these pixels of the panel, and has the partial.
                         unsafe {
-                            let moments = self.moments(operands.y, panel, first..first + runs * count);
+                            let moments = self.moments(operands.y, panel, pixels.all());
                             partials.put(chunk * cut.panels + panel, &moments);
                         }
                     }
                 }
                 panel += nv;
+            }
+        }
+    }
+
+    /// Computes `nv` panels at all pixels of a task in tiles of up to `tall` pixels; `tile` says where the panels begin.
+    ///
+    /// # Safety
+    /// As for [`Self::run`], for these pixels and panels.
+    unsafe fn tiles(&self, family: &Family, sum: &Sum, pixels: &Pixels, tall: usize, tile: Tile, nv: usize) {
+        // Neighbouring pixels of a plain image.
+        let unit = pixels.whole_lines && self.pixel == 1 && self.stride[1] == 1;
+        let tiles = pixels.count.div_ceil(tall);
+        for index in 0..pixels.runs * tiles {
+            let part = even(pixels.count, tall, index % tiles);
+            let first = pixels.first + index / tiles * pixels.count;
+            let mut rows = self.rows(first + part.start, part.len());
+            let mut tile = tile;
+            if unit {
+                tile.a = tile.a.wrapping_offset(rows.a[0]);
+                rows.a = Rows::strided(1, 0).a;
+            }
+            // SAFETY: the caller's promise.
+            unsafe {
+                let kernel = if self.lanewise {
+                    family.lanewise(part.len())
+                } else {
+                    family.kernel(part.len(), nv, unit)
+                };
+                kernel(sum, &rows, &tile)
             }
         }
     }

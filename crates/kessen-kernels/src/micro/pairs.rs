@@ -33,40 +33,55 @@ pub(super) mod avx512bf16 {
     );
 }
 
+/// Kernels that widen words: `first` and `second` make f32 of the halves of a vector of words.
+macro_rules! widening_kernels {
+    ($(#[$feature:meta])?; first($a:ident): $first:expr, second($b:ident): $second:expr,
+     one: [$($one:literal)*], two: [$($two:literal)*]) => {
+        use crate::micro::body::{for_each, micro_kernels};
+
+        $(#[$feature])?
+        #[inline]
+        fn first($a: V) -> V {
+            $first
+        }
+
+        $(#[$feature])?
+        #[inline]
+        fn second($b: V) -> V {
+            $second
+        }
+
+        $(#[$feature])?
+        #[inline]
+        fn dot(a: V, b: V, sum: V) -> V {
+            fma(second(a), second(b), fma(first(a), first(b), sum))
+        }
+
+        micro_kernels!(
+            $(#[$feature])?;
+            product: dot,
+            one: [$($one)*],
+            two: [$($two)*],
+            four: [],
+            unit_one: [$($one)*],
+            unit_two: [],
+            lanes: []
+        );
+    };
+}
+
 /// On AVX-512 without AVX512_BF16.
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx512 {
     use crate::micro::avx512::*;
-    use crate::micro::body::{for_each, micro_kernels};
     use std::arch::x86_64::*;
 
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
-    #[inline]
-    fn first(v: V) -> V {
-        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_castps_si512(v)))
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
-    #[inline]
-    fn second(v: V) -> V {
-        _mm512_and_ps(v, _mm512_castsi512_ps(_mm512_set1_epi32(!0xffff)))
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
-    #[inline]
-    fn dot(a: V, b: V, sum: V) -> V {
-        fma(second(a), second(b), fma(first(a), first(b), sum))
-    }
-
-    micro_kernels!(
+    widening_kernels!(
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")];
-        product: dot,
+        first(v): _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_castps_si512(v))),
+        second(v): _mm512_and_ps(v, _mm512_castsi512_ps(_mm512_set1_epi32(!0xffff))),
         one: [1 2 3 4 5 6 7 8 9 10 11 12],
-        two: [1 2 3 4 5 6 7 8 9 10 11 12],
-        four: [],
-        unit_one: [1 2 3 4 5 6 7 8 9 10 11 12],
-        unit_two: [],
-        lanes: []
+        two: [1 2 3 4 5 6 7 8 9 10 11 12]
     );
 }
 
@@ -74,102 +89,41 @@ pub(super) mod avx512 {
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx2 {
     use crate::micro::avx2::*;
-    use crate::micro::body::{for_each, micro_kernels};
     use std::arch::x86_64::*;
 
-    #[target_feature(enable = "avx2,fma")]
-    #[inline]
-    fn first(v: V) -> V {
-        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(v)))
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    #[inline]
-    fn second(v: V) -> V {
-        _mm256_and_ps(v, _mm256_castsi256_ps(_mm256_set1_epi32(!0xffff)))
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    #[inline]
-    fn dot(a: V, b: V, sum: V) -> V {
-        fma(second(a), second(b), fma(first(a), first(b), sum))
-    }
-
-    micro_kernels!(
+    widening_kernels!(
         #[target_feature(enable = "avx2,fma")];
-        product: dot,
+        first(v): _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(v))),
+        second(v): _mm256_and_ps(v, _mm256_castsi256_ps(_mm256_set1_epi32(!0xffff))),
         one: [1 2 3 4],
-        two: [],
-        four: [],
-        unit_one: [1 2 3 4],
-        unit_two: [],
-        lanes: []
+        two: []
     );
 }
 
 /// On NEON.
 #[cfg(target_arch = "aarch64")]
 pub(super) mod neon {
-    use crate::micro::body::{for_each, micro_kernels};
     use crate::micro::neon::*;
     use std::arch::aarch64::*;
 
-    #[target_feature(enable = "neon")]
-    #[inline]
-    fn first(v: V) -> V {
-        vreinterpretq_f32_u32(vshlq_n_u32::<16>(vreinterpretq_u32_f32(v)))
-    }
-
-    #[target_feature(enable = "neon")]
-    #[inline]
-    fn second(v: V) -> V {
-        vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(v), vdupq_n_u32(!0xffff)))
-    }
-
-    #[target_feature(enable = "neon")]
-    #[inline]
-    fn dot(a: V, b: V, sum: V) -> V {
-        fma(second(a), second(b), fma(first(a), first(b), sum))
-    }
-
-    micro_kernels!(
+    widening_kernels!(
         #[target_feature(enable = "neon")];
-        product: dot,
+        first(v): vreinterpretq_f32_u32(vshlq_n_u32::<16>(vreinterpretq_u32_f32(v))),
+        second(v): vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(v), vdupq_n_u32(!0xffff))),
         one: [1 2 3 4],
-        two: [],
-        four: [],
-        unit_one: [1 2 3 4],
-        unit_two: [],
-        lanes: []
+        two: []
     );
 }
 
 /// In plain Rust.
 pub(super) mod scalar {
-    use crate::micro::body::{for_each, micro_kernels};
     use crate::micro::scalar::*;
 
-    #[inline]
-    fn halves(v: f32) -> [f32; 2] {
-        [f32::from_bits(v.to_bits() << 16), f32::from_bits(v.to_bits() & !0xffff)]
-    }
-
-    #[inline]
-    fn dot(a: V, b: V, sum: V) -> V {
-        std::array::from_fn(|lane| {
-            let ([a0, a1], [b0, b1]) = (halves(a[lane]), halves(b[lane]));
-            sum[lane] + a0 * b0 + a1 * b1
-        })
-    }
-
-    micro_kernels!(
+    widening_kernels!(
         ;
-        product: dot,
+        first(v): v.map(|word| f32::from_bits(word.to_bits() << 16)),
+        second(v): v.map(|word| f32::from_bits(word.to_bits() & !0xffff)),
         one: [1 2 3 4],
-        two: [],
-        four: [],
-        unit_one: [1 2 3 4],
-        unit_two: [],
-        lanes: []
+        two: []
     );
 }

@@ -6,11 +6,11 @@
 //! some words further on; so `x` is kept in up to `2·S` *versions*. Columns beyond the image are zero there, so that no
 //! term has to be left out.
 
-use super::{assert_applies, check_scratch};
+use super::assert_applies;
 use crate::bf16::{is_native, pixels};
-use crate::conv::check_operands;
 use crate::conv::desc::ConvDesc;
 use crate::conv::grad_weight::{Cut, Part};
+use crate::conv::{check_operands, check_scratch};
 use crate::gemm::even;
 use crate::isa::Isa;
 use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Sum, Tile};
@@ -63,8 +63,8 @@ impl Words {
 
     /// Floats for the words of `x` and of `dy`.
     fn room(&self, cut: &Cut) -> [usize; 2] {
-        let x = cut.group[0] * self.images * self.versions * self.rows * self.columns;
-        let dy = cut.group[1] * self.images * self.out_rows * self.pairs;
+        let x = cut.shares.group[0] * self.images * self.versions * self.rows * self.columns;
+        let dy = cut.shares.group[1] * self.images * self.out_rows * self.pairs;
         [x * PANEL, dy * PANEL]
     }
 }
@@ -73,7 +73,7 @@ impl Words {
 pub fn grad_weight_scratch(desc: &ConvDesc) -> usize {
     let cut = Cut::new(desc);
     let [x, dy] = Words::new(desc, &cut).room(&cut);
-    cut.partial_len(desc) + threads::count() * (x + dy)
+    cut.shares.partial_len(desc) + threads::count() * (x + dy)
 }
 
 /// As [`crate::conv::grad_weight`], of rounded operands; `dw` is f32 in kernel layout.
@@ -93,10 +93,10 @@ pub fn grad_weight(
     check_scratch(scratch, grad_weight_scratch(desc));
     let cut = Cut::new(desc);
     let words = Words::new(desc, &cut);
-    let (partial, rest) = scratch.split_at_mut(cut.partial_len(desc));
+    let (partial, rest) = scratch.split_at_mut(cut.shares.partial_len(desc));
     let (room, rest) = (words.room(&cut), Shared::new(rest));
     let job = Job { desc, cut, words, family: Family::pairs(is_native()), x, dy };
-    cut.run(desc, accumulate, dw, partial, |part| {
+    cut.shares.run(desc, accumulate, dw, partial, |part| {
         let start = threads::worker() * (room[0] + room[1]);
         // SAFETY: each worker uses its own part.
         let scratch = unsafe { rest.part(start..start + room[0] + room[1]) };

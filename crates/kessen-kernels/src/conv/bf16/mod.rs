@@ -11,12 +11,12 @@ mod grad_weight;
 
 pub use grad_weight::{grad_weight, grad_weight_scratch};
 
-use super::check_operands;
 use super::desc::{ConvDesc, Layout};
 use super::forward::blocked;
 use super::grad_input::{Words, sweep};
 use super::moments::{self, Partials};
 use super::pass::{Operands, Pass};
+use super::{check_operands, check_scratch};
 use crate::bf16::{along, is_native, pixels};
 use crate::epilogue::Epilogue;
 use crate::isa::Isa;
@@ -137,11 +137,6 @@ fn run(
     let operands = Operands { x, w, y, finish: Finish::new(epilogue), partials };
     // SAFETY: lengths were checked against the descriptor.
     unsafe { pass(desc).run(Family::pairs(is_native()), operands) }
-}
-
-#[track_caller]
-fn check_scratch(scratch: &[f32], wanted: usize) {
-    assert!(scratch.len() >= wanted, "convolution: scratch of {} floats, {wanted} needed", scratch.len());
 }
 
 /// Floats of scratch for [`grad_input`].

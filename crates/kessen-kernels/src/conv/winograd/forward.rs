@@ -2,9 +2,9 @@
 
 use super::transforms::{self, Transforms, Window};
 use super::{Chunks, Grid, Order, assert_applies};
-use crate::conv::check_operands;
 use crate::conv::desc::ConvDesc;
 use crate::conv::moments::{self, Moments, Partials};
+use crate::conv::{check_operands, check_scratch};
 use crate::epilogue::Epilogue;
 use crate::gemm::even;
 use crate::micro::{Family, Finish, Loop, PANEL, Rows, Sum, Tile};
@@ -31,16 +31,21 @@ pub fn prepared_len(desc: &ConvDesc, order: Order) -> usize {
     desc.filters.div_ceil(PANEL) * points * point_step(desc.channels.div_ceil(PANEL))
 }
 
+#[track_caller]
+fn check_prepared(desc: &ConvDesc, order: Order, u: &[f32]) {
+    let wanted = prepared_len(desc, order);
+    assert!(u.len() >= wanted, "winograd: {} transformed weights, {wanted} needed", u.len());
+}
+
 /// Transforms weights (in kernel layout) once, for [`forward_prepared`].
 ///
 /// # Panics
 /// If the algorithm does not apply or a slice is too short.
 pub fn prepare_weight(desc: &ConvDesc, order: Order, w: &[f32], prepared: &mut [f32]) {
     assert_applies(desc, order);
-    assert!(
-        w.len() >= desc.weight_len() && prepared.len() >= prepared_len(desc, order),
-        "winograd: short slice"
-    );
+    let wanted = desc.weight_len();
+    assert!(w.len() >= wanted, "winograd: {} weights, {wanted} needed", w.len());
+    check_prepared(desc, order, prepared);
     let blocks = [desc.channels.div_ceil(PANEL), desc.filters.div_ceil(PANEL)];
     transform_weight(order, desc.kernel[0], w, blocks, false, prepared);
 }
@@ -93,6 +98,8 @@ pub fn forward(
     y: &mut [f32],
     scratch: &mut [f32],
 ) {
+    assert_applies(desc, order);
+    check_scratch(scratch, forward_scratch(desc, order));
     let (u, rest) = scratch.split_at_mut(prepared_len(desc, order));
     prepare_weight(desc, order, w, u);
     forward_prepared(desc, order, x, u, epilogue, y, rest);
@@ -124,6 +131,7 @@ pub fn forward_with_statistics(
 ) {
     assert_applies(desc, order);
     desc.check_statistics(statistics.len());
+    check_scratch(scratch, forward_with_statistics_scratch(desc, order));
     let (partials, rest) = scratch.split_at_mut(Partials::len(parts(desc, order)));
     let (u, rest) = rest.split_at_mut(prepared_len(desc, order));
     prepare_weight(desc, order, w, u);
@@ -160,9 +168,8 @@ fn run(
     assert_applies(desc, order);
     check_operands(desc, x.len(), desc.weight_len(), y.len());
     desc.check_epilogue(epilogue, desc.output_len(), desc.bias_len());
-    assert!(u.len() >= prepared_len(desc, order), "winograd: {} transformed weights", u.len());
-    let wanted = forward_prepared_scratch(desc, order);
-    assert!(scratch.len() >= wanted, "winograd: scratch of {} floats, {wanted} needed", scratch.len());
+    check_prepared(desc, order, u);
+    check_scratch(scratch, forward_prepared_scratch(desc, order));
     let cut = Cut::new(desc, order);
     let grid = Grid::new(desc, order);
     let job = Job {
@@ -443,8 +450,7 @@ pub fn grad_input(
 ) {
     assert_applies(desc, order);
     check_operands(desc, dx.len(), w.len(), dy.len());
-    let wanted = grad_input_scratch(desc, order);
-    assert!(scratch.len() >= wanted, "winograd: scratch of {} floats, {wanted} needed", scratch.len());
+    check_scratch(scratch, grad_input_scratch(desc, order));
     let back = turned(desc);
     let (exchanged, rest) = scratch.split_at_mut(desc.transposed_len());
     let (u, rest) = rest.split_at_mut(prepared_len(&back, order));

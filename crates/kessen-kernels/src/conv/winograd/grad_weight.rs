@@ -6,12 +6,12 @@
 use super::forward::input_tiles;
 use super::transforms::{self, Transforms};
 use super::{Chunks, Grid, Order, assert_applies};
-use crate::conv::check_operands;
 use crate::conv::desc::ConvDesc;
+use crate::conv::grad_weight::{Part, Shares};
+use crate::conv::{check_operands, check_scratch};
 use crate::gemm::even;
 use crate::micro::{Family, Finish, Loop, PANEL, Rows, Sum, Tile};
-use crate::threads::{self, Address, Shared};
-use std::ops::Range;
+use crate::threads::{self, Shared};
 
 /// Blocks of input and of output channels in a group at most: its sums stay in the core's cache.
 const GROUP: usize = 4;
@@ -22,9 +22,9 @@ const SPLIT_TILES: usize = 48;
 
 /// How the work is cut; follows from the shape only.
 struct Cut {
-    ins: usize,
-    outs: usize,
-    splits: usize,
+    /// Pieces are tiles.
+    shares: Shares,
+    /// Tiles that a task transforms at a time.
     tiles: usize,
 }
 
@@ -37,23 +37,23 @@ impl Cut {
         // As many splits as get tiles.
         let splits = wanted.min(all.div_ceil(SPLIT_TILES));
         let splits = all.div_ceil(all.div_ceil(splits));
-        let (ins, outs) = (ins.min(GROUP), outs.min(GROUP));
-        let tiles = TILES.min(all.div_ceil(splits));
-        Cut { ins, outs, splits, tiles }
+        let group = [ins.min(GROUP), outs.min(GROUP)];
+        Cut { shares: Shares { group, pieces: all, splits }, tiles: TILES.min(all.div_ceil(splits)) }
     }
 
     /// Floats of one thread's tiles, of both kinds, and of its sums.
     fn scratch(&self, points: usize) -> [usize; 3] {
-        let sums = points * self.ins * self.outs * PANEL * PANEL;
-        [Chunks::room(points, self.tiles, self.ins), Chunks::room(points, self.tiles, self.outs), sums]
+        let [ins, outs] = self.shares.group;
+        let sums = points * ins * outs * PANEL * PANEL;
+        [Chunks::room(points, self.tiles, ins), Chunks::room(points, self.tiles, outs), sums]
     }
 }
 
 /// Floats of scratch for [`grad_weight`] with the present number of threads.
 pub fn grad_weight_scratch(desc: &ConvDesc, order: Order) -> usize {
     let cut = Cut::new(desc, order);
-    let partial = if cut.splits > 1 { cut.splits * desc.weight_len() } else { 0 };
-    partial + threads::count() * cut.scratch(Grid::new(desc, order).points()).iter().sum::<usize>()
+    cut.shares.partial_len(desc)
+        + threads::count() * cut.scratch(Grid::new(desc, order).points()).iter().sum::<usize>()
 }
 
 /// Like [`crate::conv::grad_weight`].
@@ -71,36 +71,18 @@ pub fn grad_weight(
 ) {
     assert_applies(desc, order);
     check_operands(desc, x.len(), dw.len(), dy.len());
-    let wanted = grad_weight_scratch(desc, order);
-    assert!(scratch.len() >= wanted, "winograd: scratch of {} floats, {wanted} needed", scratch.len());
-    let (cut, len) = (Cut::new(desc, order), desc.weight_len());
-    let dw = &mut dw[..len];
-    let (partial, rest) = scratch.split_at_mut(if cut.splits > 1 { cut.splits * len } else { 0 });
+    check_scratch(scratch, grad_weight_scratch(desc, order));
+    let cut = Cut::new(desc, order);
+    let (partial, rest) = scratch.split_at_mut(cut.shares.partial_len(desc));
     let grid = Grid::new(desc, order);
+    let (each, own) = (cut.scratch(grid.points()).iter().sum::<usize>(), Shared::new(rest));
     let transforms = transforms::active(order, desc.kernel[0]);
     let job = Job { desc, grid, family: Family::active(), transforms, x: x.as_ptr(), dy: dy.as_ptr() };
-    let (ins, outs) = (desc.channels.div_ceil(PANEL), desc.filters.div_ceil(PANEL));
-    let (across, down) = (ins.div_ceil(cut.ins), outs.div_ceil(cut.outs));
-    let each = cut.scratch(grid.points()).iter().sum::<usize>();
-    let (own, target) =
-        (Shared::new(rest), Address(if cut.splits > 1 { partial.as_mut_ptr() } else { dw.as_mut_ptr() }));
-    threads::parallel_for(cut.splits * across * down, |task| {
-        let (split, group) = (task / (across * down), task % (across * down));
-        let part = Part {
-            ins: even(ins, cut.ins, group % across),
-            outs: even(outs, cut.outs, group / across),
-            tiles: even(grid.tiles, grid.tiles.div_ceil(cut.splits).max(1), split),
-            dw: target.get().wrapping_add(split * len),
-            accumulate: accumulate && cut.splits == 1,
-        };
+    cut.shares.run(desc, accumulate, dw, partial, |part| {
         let start = threads::worker() * each;
         // SAFETY: each worker has its own scratch; parts' blocks of the gradient are disjoint; lengths were checked.
         unsafe { job.run(&cut, part, own.part(start..start + each)) }
     });
-    if cut.splits > 1 {
-        crate::conv::grad_weight::add_partials(partial, accumulate, dw);
-    }
-    desc.clear_padding(dw);
 }
 
 /// What all tasks share.
@@ -116,15 +98,6 @@ struct Job<'a> {
 // SAFETY: the addresses are only read.
 unsafe impl Sync for Job<'_> {}
 
-/// One task.
-struct Part {
-    ins: Range<usize>,
-    outs: Range<usize>,
-    tiles: Range<usize>,
-    dw: *mut f32,
-    accumulate: bool,
-}
-
 impl Job<'_> {
     /// # Safety
     /// Operands fit the shape; the part's blocks of `dw` are this task's; `scratch` fits the cut.
@@ -133,10 +106,10 @@ impl Job<'_> {
         let (v, rest) = scratch.split_at_mut(v_len);
         let (dm, du) = rest.split_at_mut(m_len);
         let all = self.desc.channels.div_ceil(PANEL);
-        let count = part.tiles.len();
+        let count = part.pieces.len();
         for block in 0..count.div_ceil(cut.tiles).max(1) {
             let tiles = even(count, cut.tiles, block);
-            let tiles = part.tiles.start + tiles.start..part.tiles.start + tiles.end;
+            let tiles = part.pieces.start + tiles.start..part.pieces.start + tiles.end;
             // SAFETY: the caller's promise.
             unsafe {
                 let of = Chunks::new(self.grid.points(), tiles.len(), Chunks::MOST, part.ins.len());
