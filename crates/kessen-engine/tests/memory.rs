@@ -3,6 +3,7 @@
 use kessen_engine::{Backend, Clock, CompileOptions, Cpu, Error, Outcome, Session};
 use kessen_graph::attribute::Padding;
 use kessen_graph::ops::conv::conv;
+use kessen_graph::ops::embedding::Embedding;
 use kessen_graph::ops::global_norm::GlobalNorm;
 use kessen_graph::ops::max_pool::MaxPool;
 use kessen_graph::ops::optimizer::{AdamStep, RmspropStep, SgdStep};
@@ -227,7 +228,7 @@ fn a_deep_network_needs_a_fraction_of_its_memory() {
 }
 
 #[test]
-fn an_update_in_the_gradients_product_changes_no_bit() {
+fn an_update_in_the_gradients_step_changes_no_bit() {
     let adam = AdamStep { weight_decay: 0.01, decoupled: true, ..AdamStep::default() };
     let rmsprop = RmspropStep { momentum: 0.5, centered: true, ..RmspropStep::default() };
     let rmsprop_states = rmsprop.state();
@@ -239,18 +240,64 @@ fn an_update_in_the_gradients_product_changes_no_bit() {
     ];
     for (op, states) in optimizers {
         let name = op.operator().name();
-        for (network, wiring) in [("perceptron", perceptron as Wiring), ("encoder", encoder)] {
+        let networks: [(&str, Wiring, &[&str]); 3] = [
+            ("perceptron", perceptron, &["linear gradient to weight"]),
+            ("encoder", encoder, &["linear gradient to weight", "embedding gradient"]),
+            ("tagger", tagger, &["linear gradient to weight", "embedding gradient"]),
+        ];
+        for (network, wiring, gradients) in networks {
             // Where the gradient's length is asked for, the gradient is stored.
-            let [fused, stored] = [false, true].map(|watch| {
+            let [fused, stored, serial] = [(false, 2), (true, 2), (false, 1)].map(|(watch, count)| {
                 let graph = training(wiring, (op.clone(), states), watch).unwrap();
-                run(&graph, &Cpu::new(), None).unwrap_or_else(|e| panic!("{network}, {name}: {e}"))
+                let outcomes = threads::with_count(count, || run(&graph, &Cpu::new(), None));
+                outcomes.unwrap_or_else(|e| panic!("{network}, {name}: {e}"))
             });
-            let step = format!("linear gradient to weight + {name}");
-            assert!(fused.plan.contains(&step), "{}", fused.plan);
-            assert!(!stored.plan.contains(&step), "{}", stored.plan);
+            for gradient in gradients {
+                let step = format!("{gradient} + {name}");
+                assert!(fused.plan.contains(&step), "{}", fused.plan);
+                assert!(!stored.plan.contains(&step), "{}", stored.plan);
+            }
             assert_same(&format!("{network}, {name}"), &fused, &stored);
+            assert_same(&format!("{network}, {name}, one thread"), &fused, &serial);
         }
     }
+}
+
+/// A large table of which a batch reads a few rows,.
+fn wide_table(g: &GraphBuilder) -> Wire {
+    let op = Embedding { padding_index: Some(3) };
+    let words = g.input_ids("x", shape![4, 3]).embedding_with("words", 20_000, 32, op, Init::Normal(1.0));
+    words.reshape(shape![12, 32]).linear("fc", 10).cross_entropy(&g.input_ids("target", shape![12]))
+}
+
+#[test]
+fn a_tables_gradient_takes_no_memory() {
+    let gradient = 20_000 * 32 * 4;
+    let [fused, stored] = [false, true].map(|watch| {
+        let graph = training(wide_table, (AdamStep::default().into(), &["m", "v"]), watch).unwrap();
+        // Each thread has scratch of its own.
+        threads::with_count(2, || run(&graph, &Cpu::new(), None)).unwrap()
+    });
+    assert!(stored.memory > gradient && fused.memory < gradient / 2, "{}", fused.plan);
+    assert_same("a large table", &fused, &stored);
+}
+
+/// One table for two inputs, so that its gradient is the sum of two.
+fn shared_table(g: &GraphBuilder) -> Wire {
+    let table = g.param("words.weight", &[12, 8], Init::Normal(1.0));
+    let look = |name: &str| {
+        let ids = g.input_ids(name, shape![24]);
+        ids.apply_named(&format!("words.{name}"), Embedding::default(), &[&table])
+    };
+    look("x").add(&look("z")).linear("fc", 10).cross_entropy(&g.input_ids("target", shape![24]))
+}
+
+#[test]
+fn the_gradient_of_a_shared_table_is_stored() {
+    let graph = training(shared_table, sgd(), false).unwrap();
+    let [fused, plain] = [Cpu::new(), Cpu::unfused()].map(|cpu| run(&graph, &cpu, None).unwrap());
+    assert!(!fused.plan.contains("embedding gradient +"), "{}", fused.plan);
+    assert_same("a shared table", &fused, &plain);
 }
 
 #[test]

@@ -1,12 +1,17 @@
 //! Looking rows up in a table, and adding gradients back to them.
 
-use crate::threads::{Shared, parallel_chunks};
+use crate::isa::Isa;
+use crate::optim::Pieces;
+use crate::simd::{Float, LANES, Simd, kernel};
+use crate::threads::{self, Shared, parallel_chunks};
 use crate::{Error, Indices};
 
 /// Elements of one task.
 const GRAIN: usize = 16 * 1024;
 /// Columns of one task of the backward pass.
 const COLUMNS: usize = 64;
+/// Elements of a piece of the gradient that lies in the nearest cache while an optimiser's step uses it up.
+const PIECE: usize = 2048;
 
 /// A table of `rows` vectors of `width` elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +86,68 @@ impl Embedding {
         Ok(())
     }
 
+    /// Integers of scratch for [`Self::update`] with that many indices.
+    pub fn update_places(&self, indices: usize) -> usize {
+        self.rows + indices
+    }
+
+    /// Floats of scratch for [`Self::update`].
+    pub fn update_scratch(&self) -> usize {
+        threads::count() * self.piece_rows() * self.width
+    }
+
+    fn piece_rows(&self) -> usize {
+        (PIECE / self.width.max(1)).max(1)
+    }
+
+    /// The gradient of [`Self::backward`] and an optimiser's step with it in one pass: a few rows of the gradient at a
+    /// time update their rows of the table and are forgotten. The same bits as the two passes; where a gradient of 0
+    /// changes nothing, only rows that occur in `indices` are touched.
+    ///
+    /// # Errors
+    /// An index is not below `rows`; nothing is updated then.
+    ///
+    /// # Panics
+    /// If the lengths don't fit the descriptor, or a scratch is too short.
+    pub fn update(
+        &self,
+        indices: Indices<'_>,
+        dy: &[f32],
+        target: &Pieces<'_>,
+        places: &mut [i64],
+        scratch: &mut [f32],
+    ) -> Result<(), Error> {
+        let (n, w) = (indices.len(), self.width);
+        assert!(target.len() == self.rows * w && dy.len() == n * w, "embedding: lengths don't fit");
+        let wanted = [self.update_places(n), self.update_scratch()];
+        assert!(places.len() >= wanted[0], "embedding: {} places, {} needed", places.len(), wanted[0]);
+        assert!(scratch.len() >= wanted[1], "embedding: scratch of {} floats", scratch.len());
+        self.check(indices)?;
+        let lists = Occurrences::new(self, indices, places);
+        let (isa, pieces) = (Isa::active(), Shared::new(scratch));
+        let (all, each) = (!target.skips_zeros(), self.piece_rows() * w);
+        let step = if all { self.piece_rows() } else { 1 };
+        parallel_chunks(self.rows, (GRAIN / w.max(1)).next_multiple_of(step).max(1), |rows| {
+            let at = threads::worker() * each;
+            // SAFETY: each worker has its own piece.
+            let piece = unsafe { pieces.part(at..at + each) };
+            for first in rows.clone().step_by(step) {
+                let rows = first..(first + step).min(rows.end);
+                if !all && !lists.has(first) {
+                    continue;
+                }
+                let g = &mut piece[..rows.len() * w];
+                g.fill(0.0);
+                for (row, g) in rows.zip(g.chunks_exact_mut(w.max(1))) {
+                    lists.of(row).for_each(|i| add(isa, &dy[i * w..(i + 1) * w], g));
+                }
+                // SAFETY: tasks' rows are disjoint.
+                unsafe { target.update(first * w, g) }
+            }
+        });
+        Ok(())
+    }
+
     fn check(&self, indices: Indices<'_>) -> Result<(), Error> {
         for place in 0..indices.len() {
             let row = indices.get(place);
@@ -92,9 +159,57 @@ impl Embedding {
     }
 }
 
+/// For each row of a table, the places at which its index occurs, in order: the first one, and behind each place the
+/// next one; the number of places ends a list.
+struct Occurrences<'a> {
+    first: &'a [i64],
+    next: &'a [i64],
+}
+
+impl<'a> Occurrences<'a> {
+    /// The lists of all rows but the padding's, in the scratch `places`.
+    fn new(table: &Embedding, indices: Indices<'_>, places: &'a mut [i64]) -> Self {
+        let n = indices.len();
+        let (first, next) = places.split_at_mut(table.rows);
+        first.fill(n as i64);
+        for place in (0..n).rev() {
+            let row = indices.get(place) as usize;
+            if Some(row) != table.padding {
+                next[place] = std::mem::replace(&mut first[row], place as i64);
+            }
+        }
+        Self { first, next: &next[..n] }
+    }
+
+    /// Whether the row occurs.
+    fn has(&self, row: usize) -> bool {
+        (self.first[row] as usize) < self.next.len()
+    }
+
+    /// The row's places, ascending.
+    fn of(&self, row: usize) -> impl Iterator<Item = usize> {
+        let inside = |&place: &usize| place < self.next.len();
+        let first = Some(self.first[row] as usize).filter(inside);
+        std::iter::successors(first, move |&place| Some(self.next[place] as usize).filter(inside))
+    }
+}
+
+kernel! {
+    fn add(x: &[f32], y: &mut [f32]) = add_with;
+}
+
+/// y += x.
+#[inline(always)]
+fn add_with<S: Simd>(s: S, x: &[f32], y: &mut [f32]) {
+    for (y, x) in y.chunks_mut(LANES).zip(x.chunks(LANES)) {
+        (s.load_part(y) + s.load_part(x)).store_part(y);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::optim::{Adam, Common, RmsProp, Sgd};
     use crate::testing::{Guarded, assert_close, everywhere, numbers, wide};
 
     #[test]
@@ -131,6 +246,72 @@ mod tests {
         }
     }
 
+    /// The step of an optimiser under way on a table with three states.
+    type Begin = for<'a> fn(&'a mut [f32], [&'a mut [f32]; 3]) -> Pieces<'a>;
+
+    const DESCENT: Sgd =
+        Sgd { lr: 0.1, momentum: 0.0, dampening: 0.0, weight_decay: 0.0, nesterov: false, first: false };
+
+    const RULES: [(&str, Begin); 7] = [
+        ("sgd", |p, _| DESCENT.pieces(p, &mut [], Common { clip: 0.4, ..Common::default() })),
+        ("sgd with decay", |p, _| Sgd { weight_decay: 0.1, ..DESCENT }.pieces(p, &mut [], Common::default())),
+        ("sgd with average", |p, [a, ..]| {
+            DESCENT.pieces(p, &mut [], Common { average: Some((a, 0.9)), ..Common::default() })
+        }),
+        ("momentum", |p, [v, ..]| {
+            Sgd { momentum: 0.9, dampening: 0.1, ..DESCENT }.pieces(p, v, Common::default())
+        }),
+        ("nesterov", |p, [v, ..]| {
+            let common = Common { grad_scale: 0.5, ..Common::default() };
+            Sgd { momentum: 0.9, nesterov: true, ..DESCENT }.pieces(p, v, common)
+        }),
+        ("adam", |p, [m, v, _]| {
+            let (lr, decoupled, step) = (0.1, false, 3);
+            let o = Adam { lr, beta1: 0.9, beta2: 0.99, eps: 1e-6, weight_decay: 0.0, decoupled, step };
+            o.pieces(p, m, v, Common::default())
+        }),
+        ("rmsprop", |p, [v, a, b]| {
+            let (momentum, centered) = (0.9, true);
+            let o = RmsProp { lr: 0.1, alpha: 0.9, eps: 1e-3, weight_decay: 0.01, momentum, centered };
+            o.pieces(p, v, a, b, Common::default())
+        }),
+    ];
+
+    #[test]
+    fn a_table_updated_while_its_gradient_is_summed_gets_the_same_bits() {
+        for (rows, width, n) in [(1, 1, 1), (3, 5, 0), (9, 3, 200), (700, 65, 90), (40, 2100, 30)] {
+            let e = Embedding { rows, width, padding: (rows > 2).then_some(2) };
+            let (table, dy) = (numbers(1, rows * width), numbers(2, n * width));
+            let states = [3, 4, 5].map(|seed| numbers(seed, rows * width).iter().map(|v| v * v).collect());
+            let ids: Vec<i64> = (0..n).map(|i| (i * i * 7 % rows) as i64).collect();
+            for (name, begin) in RULES {
+                let run = |step: &dyn Fn(Pieces<'_>)| {
+                    let mut p = Guarded::of(&table);
+                    let mut s = states.each_ref().map(|s: &Vec<f32>| Guarded::of(s));
+                    step(begin(p.slice(), s.each_mut().map(Guarded::slice)));
+                    [p.done(), s.map(Guarded::done).concat()].concat()
+                };
+                let fused = || {
+                    let (places, scratch) = (vec![7; e.update_places(n)], vec![f32::NAN; e.update_scratch()]);
+                    vec![run(&|target| {
+                        e.update(Indices::I64(&ids), &dy, &target, &mut places.clone(), &mut scratch.clone())
+                            .unwrap();
+                    })]
+                };
+                everywhere(fused, |isa, got| {
+                    let dense = run(&|target| {
+                        let mut d = vec![f32::NAN; rows * width];
+                        e.backward(Indices::I64(&ids), &dy, &mut d, false).unwrap();
+                        target.run(&d);
+                    });
+                    let same = got[0].iter().zip(&dense).all(|(a, b)| a.to_bits() == b.to_bits());
+                    assert!(same, "{name} of {e:?} on {isa}: two ways, two results");
+                    assert!(n == 0 || e.padding == Some(2) && rows == 3 || dense[..rows * width] != table);
+                });
+            }
+        }
+    }
+
     #[test]
     fn an_index_out_of_range_is_named() {
         let e = Embedding { rows: 4, width: 1, padding: None };
@@ -146,6 +327,10 @@ mod tests {
                 "{error}"
             );
             assert!(e.backward(indices, &[0.0; 2], &mut [0.0; 4], false).is_err());
+            let (mut table, mut places, mut scratch) = ([1.0; 4], [0; 6], vec![0.0; e.update_scratch()]);
+            let target = DESCENT.pieces(&mut table, &mut [], Common::default());
+            assert!(e.update(indices, &[1.0; 2], &target, &mut places, &mut scratch).is_err());
+            assert_eq!(table, [1.0; 4]);
         }
     }
 }

@@ -4,8 +4,8 @@
 //! addition of a value of its result's shape and then the activation that follow it, where nothing else reads what
 //! lies between. The gradient of a batch normalisation takes the ReLU's gradient before it. Element-wise operators of
 //! one shape become one program: a producer joins its consumers where all of them are in one group. An optimiser's
-//! step takes the product before it that computes the gradient of a linear layer's weight, where nothing else reads
-//! that. And it moves up to the place where its gradient is known.
+//! step takes what computes the gradient before it, where nothing else reads that and it comes piece by piece: the product
+//! of a linear layer, the sum over the occurrences of an embedding's rows. And it moves up to the place where its gradient is known.
 
 use kessen_graph::ops::binary::BinaryKind;
 use kessen_graph::ops::unary::UnaryKind;
@@ -195,17 +195,21 @@ impl Grouping<'_> {
         }
     }
 
-    /// Groups an optimiser's step with the product xᵀ·dy that computes its gradient, so that the gradient need not be
-    /// stored, unless the product would have to wait for the guarded value.
+    /// Groups an optimiser's step with what computes its gradient piece by piece (a linear layer's product xᵀ·dy, an
+    /// embedding's sum), so that the gradient need not be stored, unless that would have to wait for the guarded value.
     fn take_weight_gradient(&mut self, id: NodeId, guard: Option<NodeId>) {
         let gradient = self.graph.node(id).inputs[1];
-        let Some((product, 0)) = self.graph.producer(gradient) else { return };
-        let is_product = matches!(&self.graph.node(product).op, Op::MatMul(op) if op.trans_a && !op.trans_b);
+        let Some((source, 0)) = self.graph.producer(gradient) else { return };
+        let in_pieces = match &self.graph.node(source).op {
+            Op::MatMul(op) => op.trans_a && !op.trans_b,
+            Op::EmbeddingGrad(_) => true,
+            _ => false,
+        };
         let alone = self.users[gradient.index()] == [Some(id)];
-        let waits = guard.is_some_and(|guard| guard > product);
-        let in_pieces = !matches!(&self.graph.node(id).op, Op::AdamStep(op) if op.amsgrad);
-        if is_product && alone && !waits && in_pieces && self.group_of[product.index()].is_none() {
-            self.open(vec![product, id], id);
+        let waits = guard.is_some_and(|guard| guard > source);
+        let takes_pieces = !matches!(&self.graph.node(id).op, Op::AdamStep(op) if op.amsgrad);
+        if in_pieces && takes_pieces && alone && !waits && self.group_of[source.index()].is_none() {
+            self.open(vec![source, id], id);
         }
     }
 

@@ -22,6 +22,7 @@ fn main() {
     let mut suite = Suite::new("f32", machine::peak_gflops());
     elementwise::maps(&mut suite);
     optim::updates(&mut suite);
+    optim::tables(&mut suite);
     reduce::sums(&mut suite);
     loss::rows(&mut suite);
     norm::layers(&mut suite);

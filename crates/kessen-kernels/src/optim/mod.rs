@@ -240,6 +240,17 @@ impl<'a> Pieces<'a> {
         self.p.is_empty()
     }
 
+    /// Whether a gradient of 0 leaves a (finite) parameter as it is, so that such pieces may be left out.
+    pub fn skips_zeros(&self) -> bool {
+        match self.rule {
+            AnyRule::Plain(Plain { lr, decay }) => {
+                let finite = self.around.grad_scale.is_finite() && (0.0..f32::INFINITY).contains(&lr);
+                finite && decay == 0.0 && self.average.is_none()
+            }
+            _ => false,
+        }
+    }
+
     /// Updates all parameters, in parallel.
     ///
     /// # Panics

@@ -4,8 +4,9 @@ use kessen_graph::ops::unary::UnaryKind;
 use kessen_graph::{NodeId, Op, ValueId};
 use kessen_kernels::epilogue::{Activation, Epilogue};
 use kessen_kernels::gemm::{Gemm, Linear, bf16};
+use kessen_kernels::optim::Pieces;
 
-use super::optimizer::{self, Now};
+use super::optimizer;
 use crate::cpu::builder::{Layout, PlanBuilder};
 use crate::cpu::memory::{Buf, Views};
 use crate::cpu::param::ParamLayout;
@@ -182,21 +183,17 @@ pub(crate) fn lower_update(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<
         lower_matmul(b, group[0])?;
         return optimizer::lower(b, group[1]);
     }
-    let Some(mut writes) = optimizer::in_place(b, step) else {
+    let Some(targets) = optimizer::in_place(b, step) else {
         lower_matmul(b, group[0])?;
         return optimizer::lower(b, group[1]);
     };
-    let reads =
-        [b.plain(x), b.plain(dy), b.plain(step.inputs[2]), b.plain(step.inputs[3]), b.plain(step.inputs[4])];
-    let scratch = writes.len();
-    writes.push(b.scratch(linear.update_weight_scratch()));
-    let op = step.op.clone();
-    let kernel = format!("linear gradient to weight + {}", op.operator().name());
-    b.step(&kernel, &reads, &writes, move |views, _| {
-        let pieces = optimizer::pieces(&op, Now::read(views, 2), views);
-        linear.update_weight(views.read(0), views.read(1), &pieces, views.write(scratch));
+    let reads = [b.plain(x), b.plain(dy)];
+    let scratch = b.scratch(linear.update_weight_scratch());
+    let update = move |views: &Views<'_>, pieces: &Pieces<'_>, at: usize| {
+        linear.update_weight(views.read(0), views.read(1), pieces, views.write(at));
         Ok(())
-    });
+    };
+    optimizer::lower_pieces(b, step, "linear gradient to weight", reads, targets, &[scratch], update);
     Ok(())
 }
 

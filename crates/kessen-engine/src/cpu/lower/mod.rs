@@ -81,6 +81,7 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
         Op::Pad(_) => copy::lower_pad(b, id),
         Op::Concat(_) => copy::lower_concat(b, id),
         Op::Embedding(_) => embedding::lower(b, id),
+        Op::EmbeddingGrad(_) if group.len() > 1 => embedding::lower_update(b, group),
         Op::EmbeddingGrad(_) => embedding::lower_grad(b, id),
         Op::Cast(_) => cast::lower(b, id),
         Op::Custom(_) => custom::lower(b, id),

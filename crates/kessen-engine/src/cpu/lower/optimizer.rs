@@ -12,7 +12,7 @@ use crate::cpu::memory::{Buf, Views};
 
 /// What changes from step to step.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Now {
+struct Now {
     lr: f32,
     grad_scale: f32,
     step: f32,
@@ -20,7 +20,7 @@ pub(super) struct Now {
 
 impl Now {
     /// Learning rate, scale and step, which a step reads from position `k` on.
-    pub fn read(views: &Views<'_>, k: usize) -> Self {
+    fn read(views: &Views<'_>, k: usize) -> Self {
         Self { lr: views.read(k)[0], grad_scale: views.read(k + 1)[0], step: views.read(k + 2)[0] }
     }
 }
@@ -78,8 +78,30 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
     Ok(())
 }
 
+/// One step for a gradient and the optimiser's step `node` with it: `compute` makes the gradient from the operands `reads`
+/// and updates the parameter and its states, which lie in `targets` ([`in_place`]), piece by piece. It is told where
+/// its `scratch` begins among what the step writes.
+pub(super) fn lower_pieces(
+    b: &mut PlanBuilder<'_>,
+    node: &Node,
+    gradient: &str,
+    reads: [Buf; 2],
+    targets: Vec<Buf>,
+    scratch: &[Buf],
+    compute: impl Fn(&Views<'_>, &Pieces<'_>, usize) -> Result<()> + Send + 'static,
+) {
+    let [first, second] = reads;
+    let reads = [first, second, b.plain(node.inputs[2]), b.plain(node.inputs[3]), b.plain(node.inputs[4])];
+    let (at, op) = (targets.len(), node.op.clone());
+    let writes = [targets.as_slice(), scratch].concat();
+    let kernel = format!("{gradient} + {}", op.operator().name());
+    b.step(&kernel, &reads, &writes, move |views, _| {
+        compute(views, &pieces(&op, Now::read(views, 2), views), at)
+    });
+}
+
 /// The kernel's step on the parameter and its states, which a step writes first. Not for amsgrad.
-pub(super) fn pieces<'v>(op: &Op, now: Now, views: &Views<'v>) -> Pieces<'v> {
+fn pieces<'v>(op: &Op, now: Now, views: &Views<'v>) -> Pieces<'v> {
     let common = Common { grad_scale: now.grad_scale, ..Common::default() };
     let p = views.write(0);
     match op {
