@@ -1,17 +1,16 @@
 //! Looking rows up in a table, and adding gradients back to them.
 
+use crate::gemm::product::prefetch;
 use crate::isa::Isa;
 use crate::optim::Pieces;
 use crate::simd::{Float, LANES, Simd, kernel};
 use crate::threads::{self, Shared, parallel_chunks};
 use crate::{Error, Indices};
 
-/// Elements of one task.
+/// Elements of one task; a part of a gradient of that size lies in a core's own cache.
 const GRAIN: usize = 16 * 1024;
 /// Columns of one task of the backward pass.
 const COLUMNS: usize = 64;
-/// Elements of a piece of the gradient that lies in the nearest cache while an optimiser's step uses it up.
-const PIECE: usize = 2048;
 
 /// A table of `rows` vectors of `width` elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,14 +92,14 @@ impl Embedding {
 
     /// Floats of scratch for [`Self::update`].
     pub fn update_scratch(&self) -> usize {
-        threads::count() * self.piece_rows() * self.width
+        threads::count() * self.part_rows() * self.width
     }
 
-    fn piece_rows(&self) -> usize {
-        (PIECE / self.width.max(1)).max(1)
+    fn part_rows(&self) -> usize {
+        (GRAIN / self.width.max(1)).max(1)
     }
 
-    /// The gradient of [`Self::backward`] and an optimiser's step with it in one pass: a few rows of the gradient at a
+    /// The gradient of [`Self::backward`] and an optimiser's step with it in one pass: some rows of the gradient at a
     /// time update their rows of the table and are forgotten. The same bits as the two passes; where a gradient of 0
     /// changes nothing, only rows that occur in `indices` are touched.
     ///
@@ -123,26 +122,25 @@ impl Embedding {
         assert!(places.len() >= wanted[0], "embedding: {} places, {} needed", places.len(), wanted[0]);
         assert!(scratch.len() >= wanted[1], "embedding: scratch of {} floats", scratch.len());
         self.check(indices)?;
-        let lists = Occurrences::new(self, indices, places);
-        let (isa, pieces) = (Isa::active(), Shared::new(scratch));
-        let (all, each) = (!target.skips_zeros(), self.piece_rows() * w);
-        let step = if all { self.piece_rows() } else { 1 };
-        parallel_chunks(self.rows, (GRAIN / w.max(1)).next_multiple_of(step).max(1), |rows| {
+        scratch[..wanted[1]].fill(0.0);
+        let (all, each) = (!target.skips_zeros(), self.part_rows() * w);
+        let step = if all { self.part_rows() } else { 1 };
+        let (gradient, scratch) = (Gradient::new(self, indices, dy, step, places), Shared::new(scratch));
+        let parts = self.rows.div_ceil(step);
+        parallel_chunks(parts, (GRAIN / w.max(1)).div_ceil(step).max(1), |parts| {
             let at = threads::worker() * each;
-            // SAFETY: each worker has its own piece.
-            let piece = unsafe { pieces.part(at..at + each) };
-            for first in rows.clone().step_by(step) {
-                let rows = first..(first + step).min(rows.end);
-                if !all && !lists.has(first) {
-                    continue;
+            // SAFETY: each worker has its own part of a gradient.
+            let own = unsafe { scratch.part(at..at + each) };
+            for part in parts {
+                let rows = part * step..((part + 1) * step).min(self.rows);
+                if all || gradient.touches(part) {
+                    let g = &mut own[..rows.len() * w];
+                    gradient.add(part, g);
+                    gradient.ask(part + 1);
+                    // SAFETY: tasks' rows are disjoint.
+                    unsafe { target.update(rows.start * w, g) }
+                    gradient.clear(part, g);
                 }
-                let g = &mut piece[..rows.len() * w];
-                g.fill(0.0);
-                for (row, g) in rows.zip(g.chunks_exact_mut(w.max(1))) {
-                    lists.of(row).for_each(|i| add(isa, &dy[i * w..(i + 1) * w], g));
-                }
-                // SAFETY: tasks' rows are disjoint.
-                unsafe { target.update(first * w, g) }
             }
         });
         Ok(())
@@ -159,38 +157,76 @@ impl Embedding {
     }
 }
 
-/// For each row of a table, the places at which its index occurs, in order: the first one, and behind each place the
-/// next one; the number of places ends a list.
-struct Occurrences<'a> {
+/// The gradient of a table in parts of `step` rows: for each part the places at which its rows' indices occur, in order.
+/// `first` has the first one, and `next` behind each place the next one; the number of places ends a list.
+struct Gradient<'a> {
     first: &'a [i64],
     next: &'a [i64],
+    step: usize,
+    indices: Indices<'a>,
+    dy: &'a [f32],
+    width: usize,
+    isa: Isa,
 }
 
-impl<'a> Occurrences<'a> {
-    /// The lists of all rows but the padding's, in the scratch `places`.
-    fn new(table: &Embedding, indices: Indices<'_>, places: &'a mut [i64]) -> Self {
+impl<'a> Gradient<'a> {
+    /// That of all rows but the padding's; the lists are made in the scratch `places`.
+    fn new(
+        table: &Embedding,
+        indices: Indices<'a>,
+        dy: &'a [f32],
+        step: usize,
+        places: &'a mut [i64],
+    ) -> Self {
         let n = indices.len();
         let (first, next) = places.split_at_mut(table.rows);
+        let first = &mut first[..table.rows.div_ceil(step)];
         first.fill(n as i64);
         for place in (0..n).rev() {
             let row = indices.get(place) as usize;
             if Some(row) != table.padding {
-                next[place] = std::mem::replace(&mut first[row], place as i64);
+                next[place] = std::mem::replace(&mut first[row / step], place as i64);
             }
         }
-        Self { first, next: &next[..n] }
+        Self { first, next: &next[..n], step, indices, dy, width: table.width, isa: Isa::active() }
     }
 
-    /// Whether the row occurs.
-    fn has(&self, row: usize) -> bool {
-        (self.first[row] as usize) < self.next.len()
+    /// Whether a row of the part occurs.
+    fn touches(&self, part: usize) -> bool {
+        self.places(part).next().is_some()
     }
 
-    /// The row's places, ascending.
-    fn of(&self, row: usize) -> impl Iterator<Item = usize> {
+    /// The places of the part's rows, ascending; none behind the last part.
+    fn places(&self, part: usize) -> impl Iterator<Item = usize> {
         let inside = |&place: &usize| place < self.next.len();
-        let first = Some(self.first[row] as usize).filter(inside);
+        let first = self.first.get(part).map(|&place| place as usize).filter(inside);
         std::iter::successors(first, move |&place| Some(self.next[place] as usize).filter(inside))
+    }
+
+    /// What is added at a place.
+    fn term(&self, place: usize) -> &'a [f32] {
+        &self.dy[place * self.width..(place + 1) * self.width]
+    }
+
+    /// The row of the part's gradient `g` to which a place belongs.
+    fn row<'g>(&self, place: usize, g: &'g mut [f32]) -> &'g mut [f32] {
+        let row = self.indices.get(place) as usize % self.step;
+        &mut g[row * self.width..(row + 1) * self.width]
+    }
+
+    /// Adds the part's gradient to `g`.
+    fn add(&self, part: usize, g: &mut [f32]) {
+        self.places(part).for_each(|place| add(self.isa, self.term(place), self.row(place, g)));
+    }
+
+    /// Asks for what the part's gradient is made of: it lies anywhere, where the hardware does not look ahead.
+    fn ask(&self, part: usize) {
+        self.places(part).map(|place| self.term(place)).for_each(|dy| prefetch(dy.as_ptr(), dy.len()));
+    }
+
+    /// Sets to 0 what [`Self::add`] has changed.
+    fn clear(&self, part: usize, g: &mut [f32]) {
+        self.places(part).for_each(|place| self.row(place, g).fill(0.0));
     }
 }
 

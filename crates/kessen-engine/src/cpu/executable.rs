@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use kessen_graph::{Graph, ParamId};
-use kessen_kernels::{reduce, threads};
+use kessen_kernels::{copy, reduce, threads};
 use kessen_tensor::{DType, Tensor};
 
 use super::memory::{Buf, Kind, Memory, Views};
@@ -37,6 +37,11 @@ impl CpuExecutable {
         }
         let widest = plan.prologue.iter().chain(&plan.steps).map(|s| s.writes.len()).max().unwrap_or(0);
         Ok(Self { graph, plan, memory, taken: vec![Cell::new(false); widest], stale: true })
+    }
+
+    /// How many threads a run may use: scratch was sized for those of the plan.
+    fn threads(&self) -> usize {
+        self.plan.threads.min(threads::count())
     }
 
     fn run_step(&self, planned: &PlannedStep, clock: Clock) -> Result<()> {
@@ -121,7 +126,10 @@ impl Executable for CpuExecutable {
             ));
         }
         match data {
-            Data::F32(d) => self.memory.f32_mut(buf).copy_from_slice(d),
+            Data::F32(d) => {
+                let threads = self.threads();
+                threads::with_count(threads, || copy::contiguous(d, self.memory.f32_mut(buf)));
+            }
             Data::I64(d) => self.memory.i64_mut(buf).copy_from_slice(d),
             Data::F64(d) => {
                 self.memory.f32_mut(buf).iter_mut().zip(d).for_each(|(to, &from)| *to = from as f32);
@@ -131,8 +139,7 @@ impl Executable for CpuExecutable {
     }
 
     fn run(&mut self, clock: Clock) -> Result<Outcome> {
-        // Scratch was sized for that many threads.
-        threads::with_count(self.plan.threads.min(threads::count()), || self.run_steps(clock, |_| {}))
+        threads::with_count(self.threads(), || self.run_steps(clock, |_| {}))
     }
 
     fn output(&self, output: usize) -> Data<'_> {
@@ -171,7 +178,7 @@ impl Executable for CpuExecutable {
     }
 
     fn first_non_finite(&mut self, clock: Clock) -> Result<Option<String>> {
-        threads::with_count(self.plan.threads.min(threads::count()), || self.non_finite_path(clock))
+        threads::with_count(self.threads(), || self.non_finite_path(clock))
     }
 
     fn memory(&self) -> usize {
@@ -187,7 +194,7 @@ impl Executable for CpuExecutable {
     }
 
     fn run_timed(&mut self, clock: Clock, times: &mut [Duration]) -> Result<Outcome> {
-        threads::with_count(self.plan.threads.min(threads::count()), || {
+        threads::with_count(self.threads(), || {
             self.refresh(clock)?;
             let mut last = Instant::now();
             self.run_steps(clock, |i| {

@@ -10,7 +10,7 @@ mod odometer;
 use crate::Error;
 use crate::isa::Isa;
 use crate::simd::{Float, LANES, Simd, kernel};
-use crate::threads::{Shared, parallel_for};
+use crate::threads::{Shared, parallel_chunks, parallel_for};
 use odometer::{Dim, Odometer};
 
 /// Most dimensions after merging.
@@ -19,6 +19,19 @@ pub const MAX_RANK: usize = 6;
 const COLUMNS: usize = 4 * LANES;
 /// Elements of one task.
 const GRAIN: usize = 16 * 1024;
+
+/// `y = x`, in parallel.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn contiguous(x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len(), "copy: lengths differ");
+    let y = Shared::new(y);
+    parallel_chunks(x.len(), GRAIN, |range| {
+        // SAFETY: chunks are disjoint.
+        unsafe { y.part(range.clone()) }.copy_from_slice(&x[range]);
+    });
+}
 
 /// A copy of a tensor from one layout into another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -78,3 +78,16 @@ fn descriptors_that_make_no_sense_are_refused() {
     let alternate: Vec<usize> = (0..8).map(|d| 3usize.pow(8 - d)).collect();
     assert!(StridedCopy::new(&[2; 8], &alternate, &row_major(&[2; 8])).is_err());
 }
+
+#[test]
+fn whole_slices_are_copied() {
+    for n in [0, 1, 33, GRAIN, 3 * GRAIN + 5] {
+        let x = numbers(1, n);
+        let run = || {
+            let mut y = Guarded::new(n);
+            contiguous(&x, y.slice());
+            vec![y.done()]
+        };
+        everywhere(run, |isa, got| assert_eq!(got[0], x, "{n} on {isa}"));
+    }
+}

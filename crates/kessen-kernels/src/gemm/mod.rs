@@ -7,7 +7,7 @@ pub mod bf16;
 mod item;
 mod linear;
 mod pack;
-mod product;
+pub(crate) mod product;
 mod vector;
 
 pub use linear::Linear;

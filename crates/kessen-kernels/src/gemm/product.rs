@@ -24,7 +24,7 @@ pub(crate) const COPY_LEN: usize = MAX_BLOCK_ROWS * COPY_ROW;
 const PREFETCH_LINES: isize = 4;
 
 /// Asks for `len` floats at `p`, which need not be readable.
-fn prefetch(p: *const f32, len: usize) {
+pub(crate) fn prefetch(p: *const f32, len: usize) {
     #[cfg(target_arch = "x86_64")]
     for at in (0..len).step_by(PANEL) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
