@@ -30,7 +30,8 @@ pub fn tables(suite: &mut Suite) {
         Adam { lr: 1e-6, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, decoupled: false, step: 10 };
     let (mut places, mut scratch) = (vec![0; e.update_places(n)], vec![0.0; e.update_scratch()]);
     let lens = [len, len, len, n * e.width];
-    let mut group = suite.group("embedding gradient and adam", floats(n * e.width + 6 * len));
+    let work = floats(n * e.width + 6 * len);
+    let mut group = suite.group("embedding gradient and adam", work).also_cold();
     group.bench("two passes", [len, len, len, n * e.width, len], |[p, m, v, dy, g]| {
         assert!(e.backward(Indices::I64(&ids), dy, g, false).is_ok());
         adam.step(p, g, m, v, Common::default());
