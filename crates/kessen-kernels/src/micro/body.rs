@@ -108,27 +108,39 @@ macro_rules! micro_kernels {
                             }
                         }
                         // SAFETY: the caller promises the addresses.
-                        unsafe { multiply::<MR, R, MODE>(&mut acc, p, b, depth, sum) };
+                        acc = unsafe { multiply::<MR, R, MODE>(acc, p, b, depth, sum) };
                     }
                 }
             }
+            if tile.tail == PANEL && tile.finish.is_sum() {
+                // SAFETY: `C` is readable and writable at the tile's columns.
+                unsafe {
+                    if tile.finish.accumulate {
+                        for_each!(MR, R, |i, r| acc[i][r] =
+                            add(acc[i][r], load(tile.c.offset(rows.c[i] + place(r, tile.c_panel)))));
+                    }
+                    for_each!(MR, R, |i, r| store(tile.c.offset(rows.c[i] + place(r, tile.c_panel)), acc[i][r]));
+                }
+                return;
+            }
+            let sums = acc;
             // SAFETY: the caller promises the addresses.
-            unsafe { finish(acc, rows, tile) };
+            unsafe { finish::<R>(&sums, rows, tile) };
         }
 
-        /// Adds `depth` products to the accumulators.
+        /// Adds `depth` products to the accumulators. They come and go by value, which lets them live in registers.
         ///
         /// # Safety
         /// `p[r] + k·a_col` (16 floats there where `MODE` is lanewise) and 16·`nv` floats of `B`'s row `k` are readable.
         $(#[$feature])?
         #[inline]
         unsafe fn multiply<const MR: usize, const R: usize, const MODE: u8>(
-            acc: &mut [[V; R]; MR],
+            mut acc: [[V; R]; MR],
             p: [*const f32; MR],
             b: *const f32,
             depth: usize,
             sum: &Sum,
-        ) {
+        ) -> [[V; R]; MR] {
             let (mut b, mut k) = (b, 0isize);
             for _ in 0..depth {
                 // SAFETY: the caller promises the addresses.
@@ -153,76 +165,88 @@ macro_rules! micro_kernels {
                 b = b.wrapping_offset(sum.b_row);
                 k += sum.a_col;
             }
+            acc
         }
 
-        /// Applies the epilogue and stores the tile.
+        /// Applies the epilogue and stores the tile, row by row.
         ///
         /// # Safety
         /// See [`super::Kernel`].
         $(#[$feature])?
-        #[inline]
-        unsafe fn finish<const MR: usize, const R: usize>(mut acc: [[V; R]; MR], rows: &Rows, tile: &Tile) {
+        #[inline(never)]
+        unsafe fn finish<const R: usize>(sums: &[[V; R]], rows: &Rows, tile: &Tile) {
             let f = &tile.finish;
-            let whole = tile.tail == PANEL;
-            if f.alpha != 1.0 {
-                let alpha = splat(f.alpha);
-                for_each!(MR, R, |i, r| acc[i][r] = mul(alpha, acc[i][r]));
-            }
+            let mut bias = [zero(); R];
             if !f.bias_column.is_null() {
                 for r in 0..R {
                     // SAFETY: one bias per valid column.
-                    let bias = unsafe { load_part(f.bias_column.add(r * LANES), valid(r, R, tile.tail)) };
-                    for i in 0..MR {
-                        acc[i][r] = add(acc[i][r], bias);
-                    }
+                    bias[r] = unsafe { load_lanes(f.bias_column.wrapping_add(r * LANES), valid(r, R, tile.tail)) };
                 }
             }
-            if !f.bias_row.is_null() {
-                for i in 0..MR {
+            for (i, sums) in sums.iter().enumerate() {
+                let mut row = *sums;
+                let mut row_bias = zero();
+                if !f.bias_row.is_null() {
                     // SAFETY: one bias per row.
-                    let bias = splat(unsafe { *f.bias_row.add(i) });
-                    for r in 0..R {
-                        acc[i][r] = add(acc[i][r], bias);
+                    row_bias = splat(unsafe { *f.bias_row.add(i) });
+                }
+                for r in 0..R {
+                    let (at, lanes) = (rows.c[i] + place(r, tile.c_panel), valid(r, R, tile.tail));
+                    if f.alpha != 1.0 {
+                        row[r] = mul(splat(f.alpha), row[r]);
+                    }
+                    if !f.bias_column.is_null() {
+                        row[r] = add(row[r], bias[r]);
+                    }
+                    if !f.bias_row.is_null() {
+                        row[r] = add(row[r], row_bias);
+                    }
+                    // SAFETY: residual and `C` are readable, `C` is writable at the tile's valid columns.
+                    unsafe {
+                        if !f.residual.is_null() {
+                            row[r] = add(row[r], load_lanes(f.residual.wrapping_offset(at), lanes));
+                        }
+                        if f.accumulate {
+                            row[r] = add(row[r], load_lanes(tile.c.wrapping_offset(at), lanes));
+                        }
+                        store_lanes(tile.c.wrapping_offset(at), activate(f.activation, row[r]), lanes);
                     }
                 }
             }
-            for (wanted, source) in [(!f.residual.is_null(), f.residual), (f.accumulate, tile.c as *const f32)] {
-                // SAFETY: residual and `C` are readable at the tile's valid columns.
-                unsafe {
-                    if wanted && whole {
-                        for_each!(MR, R, |i, r| acc[i][r] =
-                            add(acc[i][r], load(source.offset(rows.c[i] + place(r, tile.c_panel)))));
-                    } else if wanted {
-                        for_each!(MR, R, |i, r| acc[i][r] =
-                            add(acc[i][r], load_part(source.wrapping_offset(rows.c[i] + place(r, tile.c_panel)), valid(r, R, tile.tail))));
-                    }
-                }
+        }
+
+        /// The epilogue's function.
+        $(#[$feature])?
+        #[inline]
+        fn activate(activation: Activation, v: V) -> V {
+            match activation {
+                Activation::Identity => v,
+                Activation::Relu => max(zero(), v),
+                Activation::LeakyRelu(slope) => fma(splat(slope), min(zero(), v), max(zero(), v)),
+                Activation::Clamp(low, high) => min(splat(high), max(splat(low), v)),
             }
-            match f.activation {
-                Activation::Identity => {}
-                Activation::Relu => for_each!(MR, R, |i, r| acc[i][r] = max(zero(), acc[i][r])),
-                Activation::LeakyRelu(slope) => {
-                    let slope = splat(slope);
-                    for_each!(MR, R, |i, r| acc[i][r] =
-                        fma(slope, min(zero(), acc[i][r]), max(zero(), acc[i][r])));
-                }
-                Activation::Clamp(low, high) => {
-                    let (low, high) = (splat(low), splat(high));
-                    for_each!(MR, R, |i, r| acc[i][r] = min(high, max(low, acc[i][r])));
-                }
-            }
-            // SAFETY: `C` is writable at the tile's valid columns.
-            unsafe {
-                if whole {
-                    for_each!(MR, R, |i, r| store(tile.c.offset(rows.c[i] + place(r, tile.c_panel)), acc[i][r]));
-                } else {
-                    for_each!(MR, R, |i, r| store_part(
-                        tile.c.wrapping_offset(rows.c[i] + place(r, tile.c_panel)),
-                        acc[i][r],
-                        valid(r, R, tile.tail)
-                    ));
-                }
-            }
+        }
+
+        /// The first `n` lanes, zeros behind; all of them without a mask, which some processors are slow at.
+        ///
+        /// # Safety
+        /// `n` floats at `p` are readable.
+        $(#[$feature])?
+        #[inline]
+        unsafe fn load_lanes(p: *const f32, n: usize) -> V {
+            // SAFETY: the caller's promise.
+            unsafe { if n == LANES { load(p) } else { load_part(p, n) } }
+        }
+
+        /// Stores the first `n` lanes likewise.
+        ///
+        /// # Safety
+        /// `n` floats at `p` are writable.
+        $(#[$feature])?
+        #[inline]
+        unsafe fn store_lanes(p: *mut f32, v: V, n: usize) {
+            // SAFETY: the caller's promise.
+            unsafe { if n == LANES { store(p, v) } else { store_part(p, v, n) } }
         }
     };
 }

@@ -149,6 +149,16 @@ impl Finish {
             activation: Activation::Identity,
         }
     }
+
+    /// Whether the epilogue does nothing but store the sum or add it to what is there.
+    #[inline]
+    fn is_sum(&self) -> bool {
+        self.alpha == 1.0
+            && self.bias_column.is_null()
+            && self.bias_row.is_null()
+            && self.residual.is_null()
+            && self.activation == Activation::Identity
+    }
 }
 
 /// How a kernel reads `A`: scalars at `Rows::a`, scalars that are neighbours, or vectors at `Rows::a`.
