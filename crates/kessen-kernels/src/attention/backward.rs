@@ -234,6 +234,7 @@ impl Head<'_> {
             a: tile.as_ptr(),
             a_row: a_row as isize,
             a_col: a_col as isize,
+            a_panel: None,
             b,
             b_row: b_row as isize,
             b_panel: PANEL as isize,

@@ -167,6 +167,7 @@ impl Item<'_> {
             a: self.a,
             a_row: a_row as isize,
             a_col: a_col as isize,
+            a_panel: None,
             b: if self.packed { self.b } else { b },
             b_row: PANEL as isize,
             b_panel: panels_len(g.k, PANEL) as isize,

@@ -340,6 +340,7 @@ impl Linear {
             a: x.as_ptr(),
             a_row: 1,
             a_col: inputs as isize,
+            a_panel: None,
             b: scratch.as_ptr(),
             b_row: PANEL as isize,
             b_panel: panels_len(batch, PANEL) as isize,

@@ -11,7 +11,7 @@ pub(crate) mod product;
 mod vector;
 
 pub use linear::Linear;
-pub(crate) use product::{Product, even};
+pub(crate) use product::{COPY_LEN, Product, even, prefetch};
 
 use crate::epilogue::{Bias, Epilogue};
 use crate::layout::panels_len;
@@ -19,7 +19,6 @@ use crate::micro::{Family, Finish, PANEL};
 use crate::threads::{self, Shared};
 use item::Item;
 use pack::Source;
-use product::COPY_LEN;
 
 /// Multiply-adds below which a product stays on the calling thread (some 10 µs).
 const SERIAL_WORK: usize = 1 << 20;

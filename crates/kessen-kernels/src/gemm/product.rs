@@ -3,7 +3,7 @@
 //! Glossary: `m × k` times `k × n` gives `m × n`; a *panel* is 16 columns.
 
 use crate::epilogue::{Bias, Epilogue};
-use crate::micro::{Family, Finish, MAX_ROWS, PANEL, Rows, Sum, Tile};
+use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Sum, Tile};
 use crate::threads::{self, Shared};
 use std::ops::Range;
 
@@ -43,6 +43,8 @@ pub(crate) struct Product {
     pub a: *const f32,
     pub a_row: isize,
     pub a_col: isize,
+    /// Where `A` lies in panels of 16 terms of the sum each, the distance of those; `k` is then a multiple of 16.
+    pub a_panel: Option<isize>,
     pub b: *const f32,
     pub b_row: isize,
     pub b_panel: isize,
@@ -140,23 +142,51 @@ impl Product {
     /// # Safety
     /// As for [`Self::block`], for all rows and panels.
     pub unsafe fn run(&self, family: &'static Family, m: usize, serial: bool, copies: &mut [f32]) {
-        let panels = self.n.div_ceil(PANEL);
-        let down = m.div_ceil(MAX_BLOCK_ROWS);
-        let across = if serial { panels.max(1) } else { task_panels(down, panels) };
+        // SAFETY: the caller's promise.
+        unsafe { Product::run_all(&[(*self, m)], family, serial, copies) }
+    }
+
+    /// [`Self::run`] for several products with their rows, whose tasks are shared as one step.
+    ///
+    /// # Safety
+    /// As for [`Self::run`], and no two products write the same places.
+    pub unsafe fn run_all(
+        products: &[(Product, usize)],
+        family: &'static Family,
+        serial: bool,
+        copies: &mut [f32],
+    ) {
+        let cut = |product: &Product, m: usize| {
+            let (panels, down) = (product.n.div_ceil(PANEL), m.div_ceil(MAX_BLOCK_ROWS));
+            let across = if serial { panels.max(1) } else { task_panels(down, panels) };
+            (down, across, down * panels.div_ceil(across))
+        };
         let copies = Shared::new(copies);
-        threads::parallel_for(if serial { 1 } else { down * panels.div_ceil(across) }, |task| {
-            let at = threads::worker() * COPY_LEN;
-            for index in if serial { 0..down } else { task % down..task % down + 1 } {
-                let start = task / down.max(1) * across;
-                let (rows, panels) = (even(m, MAX_BLOCK_ROWS, index), start..(start + across).min(panels));
-                // SAFETY: blocks are disjoint, copies are per worker; the caller's promise.
-                unsafe {
-                    let copy = copies.part(at..at + COPY_LEN).as_mut_ptr();
-                    let copy = self.collides(rows.len(), panels.len()).then_some(copy);
-                    self.block(family, rows, panels, copy)
+        let run = |task: usize| {
+            let mut index = task;
+            for (product, m) in products {
+                let (down, across, tasks) = cut(product, *m);
+                if index >= tasks {
+                    index -= tasks;
+                    continue;
                 }
+                let start = index / down * across;
+                let rows = even(*m, MAX_BLOCK_ROWS, index % down);
+                let panels = start..(start + across).min(product.n.div_ceil(PANEL));
+                let at = threads::worker() * COPY_LEN;
+                // SAFETY: blocks are disjoint, copies are per worker; the caller's promise.
+                return unsafe {
+                    let copy = copies.part(at..at + COPY_LEN).as_mut_ptr();
+                    let copy = product.collides(rows.len(), panels.len()).then_some(copy);
+                    product.block(family, rows, panels, copy)
+                };
             }
-        });
+        };
+        let tasks: usize = products.iter().map(|(product, m)| cut(product, *m).2).sum();
+        if serial {
+            return (0..tasks).for_each(run);
+        }
+        threads::parallel_for(tasks, run);
     }
 
     /// Computes the given rows (at most [`MAX_BLOCK_ROWS`]) and panels of `C`. `copy`, where given, has room for
@@ -174,10 +204,13 @@ impl Product {
     ) {
         let passes = self.k.div_ceil(MAX_DEPTH).max(1);
         for pass in 0..passes {
-            let depth = even(self.k, MAX_DEPTH, pass);
+            let depth = self.depth(pass);
+            let first = match self.a_panel {
+                Some(step) => (depth.start / PANEL) as isize * step,
+                None => depth.start as isize * self.a_col,
+            };
             let mut part = *self;
-            part.a =
-                self.a.wrapping_offset(depth.start as isize * self.a_col + rows.start as isize * self.a_row);
+            part.a = self.a.wrapping_offset(first + rows.start as isize * self.a_row);
             part.b = self.b.wrapping_offset(depth.start as isize * self.b_row);
             part.k = depth.len();
             part.finish = self.finish.pass(pass == 0, pass + 1 == passes);
@@ -188,6 +221,26 @@ impl Product {
             // SAFETY: the caller's promise.
             unsafe { part.pass(family, rows.clone(), panels.clone()) }
         }
+    }
+
+    /// The terms of one pass.
+    fn depth(&self, pass: usize) -> Range<usize> {
+        if self.a_panel.is_none() {
+            return even(self.k, MAX_DEPTH, pass);
+        }
+        let panels = even(self.k / PANEL, MAX_DEPTH / PANEL, pass);
+        panels.start * PANEL..panels.end * PANEL
+    }
+
+    /// What a pass of this depth sums; tiles are `tall` rows.
+    fn sum(&self, tall: usize) -> Sum {
+        let Some(step) = self.a_panel else {
+            return Sum::product(self.k, self.a_col, self.b_row, self.b_panel);
+        };
+        let mut sum = Sum::product(PANEL, self.a_col, self.b_row, self.b_panel);
+        sum.loops[0] = Loop { count: self.k / PANEL, a: step, b: PANEL as isize * self.b_row };
+        sum.ahead = tall as isize * self.a_row;
+        sum
     }
 
     /// Copies `rows` rows of `A` (contiguous along the rows or along the sums) to `copy` and uses them from there.
@@ -221,7 +274,7 @@ impl Product {
         let wide = family.panels_for(rows.len());
         let tall = family.rows(wide).min(MAX_ROWS);
         let tiles = rows.len().div_ceil(tall);
-        let sum = Sum::product(self.k, self.a_col, self.b_row, self.b_panel);
+        let sum = self.sum(tall);
         let places = Rows::strided(self.a_row, self.c_row);
         let last = self.n.div_ceil(PANEL);
         let mut panel = panels.start;

@@ -4,11 +4,12 @@ use super::point;
 use super::sequence::{Sequences, Tile as Batch, lanes, panels, tile_rows};
 use super::{Cell, Recurrent, States, Weights};
 use crate::epilogue::Epilogue;
-use crate::gemm::Gemm;
+use crate::gemm::{Gemm, even, prefetch};
 use crate::isa::Isa;
 use crate::micro::{Family, Finish, MAX_ROWS, PANEL, Rows, Sum, Tile};
 use crate::threads::Address;
 use crate::{Error, Indices};
+use std::ops::Range;
 
 /// What the forward pass writes.
 #[derive(Debug)]
@@ -26,8 +27,8 @@ pub struct Outputs<'a> {
 }
 
 impl Recurrent {
-    fn input_product(&self) -> Gemm {
-        let mut product = Gemm::new(self.rows(), self.columns(), self.inputs);
+    fn input_product(&self, times: usize) -> Gemm {
+        let mut product = Gemm::new(times * self.batch, self.columns(), self.inputs);
         product.ldc = self.spread(self.columns());
         product
     }
@@ -40,7 +41,7 @@ impl Recurrent {
     /// Lengths of the parts of scratch: biases, a GRU's b_hn, two steps' h, the inputs' copy, the product's.
     fn forward_parts(&self) -> [usize; 5] {
         let states = 2 * self.batch * self.spread(self.hidden);
-        let product = self.input_product().packed_scratch();
+        let product = self.input_product(self.time).packed_scratch();
         [self.columns(), self.padded(), states, self.copy_len(self.inputs), product]
     }
 
@@ -67,20 +68,22 @@ impl Recurrent {
         scratch: &mut [f32],
     ) -> Result<(), Error> {
         assert!(x.len() == self.rows() * self.inputs, "recurrent: inputs");
-        self.run(weights, start, lengths, out, scratch, |sequences, bias, copy, scratch, gates| {
+        let (inputs, gates_row) = (self.inputs, self.spread(self.columns()));
+        self.run(weights, start, lengths, out, scratch, |sequences, times, bias, copy, scratch, gates| {
             let x = if self.batch_first {
-                sequences.bring_in(x, self.inputs, self.inputs, copy, self.inputs, 0);
+                sequences.bring_in(x, inputs, inputs, copy, inputs, times.clone());
                 &*copy
             } else {
                 x
             };
-            let epilogue = Epilogue::store().bias(bias);
-            self.input_product().run_packed(x, weights.input, gates, &epilogue, scratch);
+            let (first, epilogue) = (times.start * self.batch, Epilogue::store().bias(bias));
+            let (x, gates) = (&x[first * inputs..], &mut gates[first * gates_row..]);
+            self.input_product(times.len()).run_packed(x, weights.input, gates, &epilogue, scratch);
         })
     }
 
-    /// All of the forward pass; `begin` makes the gates' sums of the inputs and biases, given the merged biases, room for
-    /// a copy of the inputs, and scratch for their product.
+    /// All of the forward pass; `begin` makes the gates' sums of the inputs and biases at some times, given the merged
+    /// biases, room for a copy of the inputs, and scratch for their product.
     pub(super) fn run(
         &self,
         weights: &Weights<'_>,
@@ -88,7 +91,7 @@ impl Recurrent {
         lengths: Option<Indices<'_>>,
         out: &mut Outputs<'_>,
         scratch: &mut [f32],
-        begin: impl FnOnce(Sequences<'_>, &[f32], &mut [f32], &mut [f32], &mut [f32]),
+        begin: impl Fn(Sequences<'_>, Range<usize>, &[f32], &mut [f32], &mut [f32], &mut [f32]),
     ) -> Result<(), Error> {
         self.check_lengths(lengths)?;
         self.check(weights, start);
@@ -104,27 +107,31 @@ impl Recurrent {
         let (copy, scratch) = scratch.split_at_mut(d);
         self.merge_biases(weights, bias, bias_n);
         let sequences = Sequences { layer: self, lengths };
-        begin(sequences, bias, copy, scratch, out.gates);
         sequences.for_padding(|b, t| {
             out.y[sequences.outer_row_at(b, t) * self.output_row..][..self.hidden].fill(0.0);
         });
-        let family = Family::active();
-        let pass = Pass {
-            sequences,
-            family,
-            isa: Isa::active(),
-            most: tile_rows(family, self.batch),
-            gates_row: self.spread(self.columns()),
-            state_row: self.spread(self.hidden),
-            weights: weights.recurrent,
-            start,
-            bias_n,
-            y: Address(out.y.as_mut_ptr()),
-            states: Address(states.as_mut_ptr()),
-            gates: Address(out.gates.as_mut_ptr()),
-            extra: Address(out.extra.as_mut_ptr()),
-        };
-        pass.run();
+        let (family, gates_row) = (Family::active(), self.spread(self.columns()));
+        let (steps, at_once) = (sequences.steps(), sequences.steps_at_once(gates_row));
+        for part in 0..steps.div_ceil(at_once) {
+            let steps = even(steps, at_once, part);
+            begin(sequences, sequences.times(steps.clone()), bias, copy, scratch, out.gates);
+            let pass = Pass {
+                sequences,
+                family,
+                isa: Isa::active(),
+                most: tile_rows(family, self.batch),
+                gates_row,
+                state_row: self.spread(self.hidden),
+                weights: weights.recurrent,
+                start,
+                bias_n,
+                y: Address(out.y.as_mut_ptr()),
+                states: Address(states.as_mut_ptr()),
+                gates: Address(out.gates.as_mut_ptr()),
+                extra: Address(out.extra.as_mut_ptr()),
+            };
+            pass.run(steps);
+        }
         self.final_states(sequences, start, out);
         Ok(())
     }
@@ -198,9 +205,9 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// All steps.
-    fn run(&self) {
-        self.sequences.drive(false, |s, batch, blocks| {
+    /// Some steps.
+    fn run(&self, steps: Range<usize>) {
+        self.sequences.drive(steps, false, |s, batch, blocks| {
             let mut block = blocks.start;
             while block < blocks.end {
                 let wide = self.blocks_at_once(blocks.end - block);
@@ -226,42 +233,62 @@ impl Pass<'_> {
 
     /// Step `s` of the tile's sequences for `wide` blocks from `block` on.
     fn tile(&self, s: usize, tile: &Batch, block: usize, wide: usize) {
-        let layer = self.sequences.layer;
+        self.fetch(s, tile, block, wide);
         self.product(s, tile, block, wide);
-        let (gates, padded) = (layer.cell.gates(), layer.padded());
         for block in block..block + wide {
-            let mut p = point::Forward {
-                cell: layer.cell,
-                count: tile.count,
-                width: lanes(layer, block),
-                gates: [std::ptr::null_mut(); MAX_ROWS],
-                extra: [std::ptr::null_mut(); MAX_ROWS],
-                before: [std::ptr::null(); MAX_ROWS],
-                y: [std::ptr::null_mut(); MAX_ROWS],
-                state: [std::ptr::null_mut(); MAX_ROWS],
-            };
-            let unit = block * PANEL;
-            for (r, b) in tile.iter().enumerate() {
-                let row = self.sequences.row(b, s);
-                let outer = self.sequences.outer_row(b, s);
-                p.gates[r] = self.gates.get().wrapping_add(row * self.gates_row + gates * unit);
-                p.extra[r] = self.extra.get().wrapping_add(row * padded + unit);
-                p.y[r] = self.y.get().wrapping_add(outer * layer.output_row + unit);
-                p.state[r] = self.state(s).wrapping_add(b * self.state_row + unit);
-                let first =
-                    |v: Option<&[f32]>| v.map_or(std::ptr::null(), |v| v[b * layer.hidden + unit..].as_ptr());
-                p.before[r] = match (layer.cell, s) {
-                    (Cell::Elman(_), _) => std::ptr::null(),
-                    (Cell::Lstm, 0) => first(self.start.c),
-                    (Cell::Gru, 0) => first(self.start.h),
-                    (Cell::Lstm, _) => {
-                        self.extra.get().wrapping_add(self.sequences.row(b, s - 1) * padded + unit)
-                    }
-                    (Cell::Gru, _) => self.state(s - 1).wrapping_add(b * self.state_row + unit),
-                };
-            }
-            point::forward(self.isa, &p);
+            point::forward(self.isa, &self.places(s, tile, block));
         }
+    }
+
+    /// Asks for what the cells will write: it arrives while the product is made.
+    fn fetch(&self, s: usize, tile: &Batch, block: usize, wide: usize) {
+        let (layer, unit, len) = (self.sequences.layer, block * PANEL, wide * PANEL);
+        for b in tile.iter() {
+            let outer = self.sequences.outer_row(b, s);
+            prefetch(self.y.get().wrapping_add(outer * layer.output_row + unit), len);
+            if !matches!(layer.cell, Cell::Elman(_)) {
+                prefetch(
+                    self.extra.get().wrapping_add(self.sequences.row(b, s) * layer.padded() + unit),
+                    len,
+                );
+            }
+        }
+    }
+
+    /// Where everything lies for one block.
+    fn places(&self, s: usize, tile: &Batch, block: usize) -> point::Forward {
+        let layer = self.sequences.layer;
+        let (gates, padded, unit) = (layer.cell.gates(), layer.padded(), block * PANEL);
+        let mut p = point::Forward {
+            cell: layer.cell,
+            count: tile.count,
+            width: lanes(layer, block),
+            gates: [std::ptr::null_mut(); MAX_ROWS],
+            extra: [std::ptr::null_mut(); MAX_ROWS],
+            before: [std::ptr::null(); MAX_ROWS],
+            y: [std::ptr::null_mut(); MAX_ROWS],
+            state: [std::ptr::null_mut(); MAX_ROWS],
+        };
+        for (r, b) in tile.iter().enumerate() {
+            let row = self.sequences.row(b, s);
+            let outer = self.sequences.outer_row(b, s);
+            p.gates[r] = self.gates.get().wrapping_add(row * self.gates_row + gates * unit);
+            p.extra[r] = self.extra.get().wrapping_add(row * padded + unit);
+            p.y[r] = self.y.get().wrapping_add(outer * layer.output_row + unit);
+            p.state[r] = self.state(s).wrapping_add(b * self.state_row + unit);
+            let first =
+                |v: Option<&[f32]>| v.map_or(std::ptr::null(), |v| v[b * layer.hidden + unit..].as_ptr());
+            p.before[r] = match (layer.cell, s) {
+                (Cell::Elman(_), _) => std::ptr::null(),
+                (Cell::Lstm, 0) => first(self.start.c),
+                (Cell::Gru, 0) => first(self.start.h),
+                (Cell::Lstm, _) => {
+                    self.extra.get().wrapping_add(self.sequences.row(b, s - 1) * padded + unit)
+                }
+                (Cell::Gru, _) => self.state(s - 1).wrapping_add(b * self.state_row + unit),
+            };
+        }
+        p
     }
 
     /// Adds W_hh·h′ to the tile's gates (a GRU's third gate gets a place of its own).

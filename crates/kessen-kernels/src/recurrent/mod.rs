@@ -7,7 +7,7 @@
 //! - LSTM: c = f·c′ + i·g, h = o·tanh c, with i, f, o = σ(…) and g = tanh(…)
 //! - GRU: n = tanh(W_in·x + b_in + r·(W_hn·h′ + b_hn)), h = (1 − z)·n + z·h′, with r, z = σ(…)
 //!
-//! The inputs' products of all time steps are one matrix product; only the recursion is serial. Weights live in panels
+//! The inputs' products of many time steps are one matrix product; only the recursion is serial. Weights live in panels
 //! whose order puts a block's gates side by side, `[block][gate][K][16]` (`K` = `D` or `H`), so that a tile of the
 //! recursion ends with all gates of sixteen units, and the cell is computed while they are in cache. Where the
 //! recurrent weights fit in a core's second-level cache, threads share the batch and never wait for each other; else
@@ -20,6 +20,7 @@
 mod backward;
 mod forward;
 mod point;
+mod products;
 mod sequence;
 mod through_time;
 mod tokens;

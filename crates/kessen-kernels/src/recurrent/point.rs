@@ -40,6 +40,8 @@ pub(super) struct Backward {
     pub dh: [*const f32; MAX_ROWS],
     /// LSTM: dc, replaced by that of the step before. GRU: dh past the weights, replaced likewise. Whole panels.
     pub carry: [*mut f32; MAX_ROWS],
+    /// Distance of the gates in `dgates` and `dgates_recurrent`; elsewhere they are neighbours.
+    pub gate: usize,
     /// Gradients of the gates' sums.
     pub dgates: [*mut f32; MAX_ROWS],
     /// GRU: those that go to the recurrent weights.
@@ -64,8 +66,22 @@ fn panel<S: Simd>(s: S, p: *const f32, k: usize) -> S::F {
 
 #[inline(always)]
 fn put_panel<S: Simd>(v: S::F, p: *mut f32, k: usize) {
-    // SAFETY: as above.
-    v.store(unsafe { &mut *p.add(k * PANEL).cast::<[f32; LANES]>() });
+    put(v, p.wrapping_add(k * PANEL));
+}
+
+/// Stores a panel at `p`.
+#[inline(always)]
+fn put<F: Float>(v: F, p: *mut f32) {
+    // SAFETY: the caller of the kernel vouches for whole panels.
+    v.store(unsafe { &mut *p.cast::<[f32; LANES]>() });
+}
+
+/// Stores one panel per gate, `gate` apart.
+#[inline(always)]
+fn put_gates<F: Float, const N: usize>(values: [F; N], p: *mut f32, gate: usize) {
+    for k in 0..N {
+        put(values[k], p.wrapping_add(k * gate));
+    }
 }
 
 /// `width` lanes at `p`, or zeros.
@@ -168,12 +184,9 @@ fn lstm_backward<S: Simd>(s: S, p: &Backward, r: usize, dh: S::F) {
     let dg = dc * i * (one - g) * (one + g);
     let d_o = dh * t * o * (one - o);
     let (di, df, dg, d_o) = (flush(s, di), flush(s, df), flush(s, dg), flush(s, d_o));
-    for out in [p.dgates[r], p.state[r]] {
-        put_panel::<S>(di, out, 0);
-        put_panel::<S>(df, out, 1);
-        put_panel::<S>(dg, out, 2);
-        put_panel::<S>(d_o, out, 3);
-    }
+    let d = [di, df, dg, d_o];
+    put_gates(d, p.dgates[r], p.gate);
+    put_gates(d, p.state[r], PANEL);
     put_panel::<S>(flush(s, dc * f), p.carry[r], 0);
 }
 
@@ -186,12 +199,8 @@ fn gru_backward<S: Simd>(s: S, p: &Backward, r: usize, dh: S::F) {
     let dz = flush(s, dh * (part(s, p.before[r], p.width) - n) * z * (one - z));
     let dr = flush(s, dn * panel(s, p.extra[r], 0) * reset * (one - reset));
     let dn_recurrent = flush(s, dn * reset);
-    for out in [p.dgates[r], p.dgates_recurrent[r], p.state[r]] {
-        put_panel::<S>(dr, out, 0);
-        put_panel::<S>(dz, out, 1);
-    }
-    put_panel::<S>(dn, p.dgates[r], 2);
-    put_panel::<S>(dn_recurrent, p.dgates_recurrent[r], 2);
-    put_panel::<S>(dn_recurrent, p.state[r], 2);
+    put_gates([dr, dz, dn], p.dgates[r], p.gate);
+    put_gates([dr, dz, dn_recurrent], p.dgates_recurrent[r], p.gate);
+    put_gates([dr, dz, dn_recurrent], p.state[r], PANEL);
     put_panel::<S>(flush(s, dh * z), p.carry[r], 0);
 }

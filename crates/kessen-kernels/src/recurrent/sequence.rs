@@ -9,6 +9,8 @@ use std::ops::Range;
 
 /// Bytes of recurrent weights up to which a core keeps them in its own cache.
 const CACHED: usize = 512 * 1024;
+/// Elements of gates that a third-level cache keeps beside the weights; few in tests, so that those cut everywhere.
+const GATES: usize = if cfg!(test) { 256 } else { 1024 * 1024 };
 /// Elements of one task of a copy.
 const GRAIN: usize = 16 * 1024;
 /// Sequences of a task where threads share the batch.
@@ -85,8 +87,8 @@ impl Sequences<'_> {
         }
     }
 
-    /// Copies rows of `width` elements, `stride` apart in the caller's order, into `to` in the kernels' own, where rows
-    /// are `to_row` elements long and the copy begins at `column`.
+    /// Copies the `times` of rows of `width` elements, `stride` apart in the caller's order, into `to` in the kernels' own,
+    /// where rows are `to_row` elements apart.
     pub fn bring_in(
         &self,
         rows: &[f32],
@@ -94,14 +96,15 @@ impl Sequences<'_> {
         width: usize,
         to: &mut [f32],
         to_row: usize,
-        column: usize,
+        times: Range<usize>,
     ) {
         let batch = self.layer.batch;
         let out = Shared::new(to);
-        parallel_chunks(self.layer.time, (GRAIN / (batch * width).max(1)).max(1), |times| {
-            for (t, b) in times.flat_map(|t| (0..batch).map(move |b| (t, b))) {
+        parallel_chunks(times.len(), (GRAIN / (batch * width).max(1)).max(1), |part| {
+            let part = part.start + times.start..part.end + times.start;
+            for (t, b) in part.flat_map(|t| (0..batch).map(move |b| (t, b))) {
                 let from = self.outer_row_at(b, t) * stride;
-                let at = (t * batch + b) * to_row + column;
+                let at = (t * batch + b) * to_row;
                 // SAFETY: rows are disjoint.
                 unsafe { out.part(at..at + width) }.copy_from_slice(&rows[from..from + width]);
             }
@@ -144,26 +147,57 @@ impl Sequences<'_> {
         }
     }
 
-    /// Calls `f` with step, sequences and blocks of hidden units for everything to be done, steps in order, or the
+    /// Whether threads share the batch and go through all steps without waiting for each other.
+    fn shares_batch(&self) -> bool {
+        let weights = self.layer.weight_len(self.layer.hidden);
+        weights * size_of::<f32>() <= CACHED && self.layer.batch >= 2 * GROUP
+    }
+
+    /// How many steps at a time the forward pass makes the gates' sums for, so that those are still in the cache when
+    /// their steps come.
+    pub fn steps_at_once(&self, gates_row: usize) -> usize {
+        let ends_differ = self.layer.reverse && self.lengths.is_some();
+        if ends_differ || self.shares_batch() {
+            return self.layer.time.max(1);
+        }
+        (GATES / (self.layer.batch * gates_row).max(1)).max(1)
+    }
+
+    /// The times of some steps; where sequences are read backwards and their lengths differ, all times.
+    pub fn times(&self, steps: Range<usize>) -> Range<usize> {
+        let time = self.layer.time;
+        match (self.layer.reverse, self.lengths) {
+            (false, _) => steps,
+            (true, None) => time - steps.end..time - steps.start,
+            (true, Some(_)) => 0..time,
+        }
+    }
+
+    /// Calls `f` with step, sequences and blocks of hidden units for everything to be done, `steps` in order, or the
     /// last one first where `backward`.
-    pub fn drive(&self, backward: bool, f: impl Fn(usize, Range<usize>, Range<usize>) + Sync) {
-        let (steps, batch, blocks) = (self.steps(), self.layer.batch, self.layer.blocks());
-        let at = |i: usize| if backward { steps - 1 - i } else { i };
+    pub fn drive(
+        &self,
+        steps: Range<usize>,
+        backward: bool,
+        f: impl Fn(usize, Range<usize>, Range<usize>) + Sync,
+    ) {
+        let (count, batch, blocks) = (steps.len(), self.layer.batch, self.layer.blocks());
+        let at = |i: usize| if backward { steps.end - 1 - i } else { steps.start + i };
         let weights = self.layer.weight_len(self.layer.hidden);
         if batch * weights < STEP_WORK && batch < 2 * GROUP {
-            return (0..steps).for_each(|i| f(at(i), 0..batch, 0..blocks));
+            return (0..count).for_each(|i| f(at(i), 0..batch, 0..blocks));
         }
-        if weights * size_of::<f32>() <= CACHED && batch >= 2 * GROUP {
+        if self.shares_batch() {
             let groups = batch.div_ceil(GROUP);
             return parallel_for(groups, |group| {
-                for i in 0..steps {
+                for i in 0..count {
                     f(at(i), even(batch, GROUP, group), 0..blocks);
                 }
             });
         }
         // Pairs of blocks keep two-panel tiles whole.
         let per_task = blocks.div_ceil(16).next_multiple_of(2);
-        for i in 0..steps {
+        for i in 0..count {
             parallel_for(blocks.div_ceil(per_task), |task| {
                 f(at(i), 0..batch, task * per_task..((task + 1) * per_task).min(blocks));
             });

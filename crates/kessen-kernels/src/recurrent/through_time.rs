@@ -4,10 +4,11 @@ use super::backward::{Gradients, Kept, Parts};
 use super::point;
 use super::sequence::{Sequences, Tile as Batch, lanes, panels, tile_rows};
 use super::{Cell, Recurrent};
-use crate::gemm::even;
+use crate::gemm::{even, prefetch};
 use crate::isa::Isa;
 use crate::micro::{Family, Finish, MAX_ROWS, PANEL, Rows, Sum, Tile};
 use crate::threads::{Address, Shared, parallel_for};
+use std::mem::MaybeUninit;
 
 impl Recurrent {
     /// The serial part; also the gradients of the first states.
@@ -23,7 +24,7 @@ impl Recurrent {
         let gru = self.cell == Cell::Gru;
         let dy = match kept.dy {
             Some(dy) if self.batch_first => {
-                sequences.bring_in(dy, self.output_row, self.hidden, parts.dy, self.hidden, 0);
+                sequences.bring_in(dy, self.output_row, self.hidden, parts.dy, self.hidden, 0..self.time);
                 Some((&*parts.dy, self.hidden))
             }
             dy => dy.map(|dy| (dy, self.output_row)),
@@ -42,7 +43,7 @@ impl Recurrent {
             carry: Address(parts.carry.as_mut_ptr()),
         };
         let most = tile_rows(family, self.batch);
-        sequences.drive(true, |s, batch, blocks| {
+        sequences.drive(0..sequences.steps(), true, |s, batch, blocks| {
             let mut block = blocks.start;
             while block < blocks.end {
                 let wide = panels(family, most, blocks.end - block);
@@ -63,8 +64,8 @@ impl Recurrent {
     }
 }
 
-/// Elements of a tile's dh: rows times at most four blocks.
-const BUFFER: usize = MAX_ROWS * 4 * PANEL;
+/// A tile's dh: rows of at most four blocks. Not cleared, since [`Pass::product`] writes what is read.
+type Buffer = [MaybeUninit<f32>; MAX_ROWS * 4 * PANEL];
 
 /// The recursion's operands.
 struct Pass<'a> {
@@ -91,7 +92,7 @@ impl Pass<'_> {
 
     /// What the step after `s` (the first one for `None`) sends back through W_hh, or the gradient of the last state,
     /// for `wide` blocks; rows of the buffer are `wide` panels.
-    fn product(&self, s: Option<usize>, tile: &Batch, block: usize, wide: usize, buffer: &mut [f32; BUFFER]) {
+    fn product(&self, s: Option<usize>, tile: &Batch, block: usize, wide: usize, buffer: &mut Buffer) {
         let layer = self.sequences.layer;
         let (columns, row_len) = (layer.columns(), wide * PANEL);
         let later = s.map_or(0, |s| s + 1);
@@ -105,10 +106,11 @@ impl Pass<'_> {
                 continue;
             }
             let to = &mut buffer[r * row_len..(r + 1) * row_len];
-            to.fill(0.0);
+            to.fill(MaybeUninit::new(0.0));
             if let Some(dh) = self.kept.dend.h {
                 let (unit, width) = (block * PANEL, row_len.min(layer.hidden - block * PANEL));
-                to[..width].copy_from_slice(&dh[b * layer.hidden + unit..][..width]);
+                let from = &dh[b * layer.hidden + unit..][..width];
+                to.iter_mut().zip(from).for_each(|(to, &d)| *to = MaybeUninit::new(d));
             }
         }
         if count == 0 {
@@ -118,7 +120,7 @@ impl Pass<'_> {
         let t = Tile {
             a: self.state(later).cast_const(),
             b: self.transposed[block * columns * PANEL..].as_ptr(),
-            c: buffer.as_mut_ptr(),
+            c: buffer.as_mut_ptr().cast(),
             c_panel: PANEL as isize,
             tail: PANEL,
             finish: Finish::plain(false),
@@ -143,16 +145,17 @@ impl Pass<'_> {
                 for part in 0..layer.batch.div_ceil(most) {
                     let batch = even(layer.batch, most, part);
                     let tile = Batch::of(batch.clone());
-                    let mut buffer = [0.0; BUFFER];
+                    let mut buffer: Buffer = [MaybeUninit::uninit(); MAX_ROWS * 4 * PANEL];
                     self.product(None, &tile, block, wide, &mut buffer);
                     for (b, dh) in batch.zip(buffer.chunks_exact(wide * PANEL)) {
-                        // SAFETY: each task has its own units; the carries are complete.
-                        let (to, carry) = unsafe {
+                        // SAFETY: each task has its own units; the carries are complete and so are the tile's rows of dh.
+                        let (to, dh, carry) = unsafe {
                             let carry = self.carry.get().add(b * padded + unit);
                             let to = out.part(b * hidden + unit..b * hidden + unit + width);
-                            (to, std::slice::from_raw_parts(carry, width))
+                            let dh = std::slice::from_raw_parts(dh.as_ptr().cast(), width);
+                            (to, dh, std::slice::from_raw_parts(carry, width))
                         };
-                        to.copy_from_slice(&dh[..width]);
+                        to.copy_from_slice(dh);
                         if layer.cell == Cell::Gru {
                             to.iter_mut().zip(carry).for_each(|(d, &c)| *d += c);
                         }
@@ -165,13 +168,47 @@ impl Pass<'_> {
 
     /// Step `s` of the tile's sequences for `wide` blocks from `block` on.
     fn tile(&self, s: usize, tile: &Batch, block: usize, wide: usize) {
-        let layer = self.sequences.layer;
-        let mut buffer = [0.0; BUFFER];
+        let mut buffer: Buffer = [MaybeUninit::uninit(); MAX_ROWS * 4 * PANEL];
+        self.fetch(s, tile, block, wide);
         self.product(Some(s), tile, block, wide, &mut buffer);
         for k in 0..wide {
             let p = self.places(s, tile, block + k, &buffer[k * PANEL..], wide * PANEL);
-            debug_assert!(p.width <= layer.hidden);
+            debug_assert!(p.width <= self.sequences.layer.hidden);
             point::backward(self.isa, &p);
+        }
+    }
+
+    /// Asks for what the cells will read and write: it arrives while the product is made.
+    fn fetch(&self, s: usize, tile: &Batch, block: usize, wide: usize) {
+        let (layer, kept) = (self.sequences.layer, self.kept);
+        let (unit, len, gates) = (block * PANEL, wide * PANEL, layer.cell.gates());
+        for b in tile.iter() {
+            let row = self.sequences.row(b, s);
+            let extra =
+                |s| kept.extra.as_ptr().wrapping_add(self.sequences.row(b, s) * layer.padded() + unit);
+            let y = |s| {
+                let row = self.sequences.outer_row(b, s) * layer.output_row;
+                kept.y.as_ptr().wrapping_add(row + unit)
+            };
+            if let Some((dy, stride)) = self.dy {
+                prefetch(dy.as_ptr().wrapping_add(row * stride + unit), len);
+            }
+            let before = s.saturating_sub(1);
+            match layer.cell {
+                Cell::Elman(_) => prefetch(y(s), len),
+                Cell::Lstm => prefetch(extra(before), len),
+                Cell::Gru => {
+                    prefetch(extra(s), len);
+                    prefetch(y(before), len);
+                }
+            }
+            if gates > 1 {
+                let from = row * self.gates_row + gates * unit;
+                prefetch(kept.gates.as_ptr().wrapping_add(from), gates * len);
+            }
+            for panel in gates * block..gates * (block + wide) {
+                prefetch(self.dgates.get().wrapping_add(panel * layer.gradient_panel() + row * PANEL), PANEL);
+            }
         }
     }
 
@@ -181,11 +218,11 @@ impl Pass<'_> {
         s: usize,
         tile: &Batch,
         block: usize,
-        buffer: &[f32],
+        buffer: &[MaybeUninit<f32>],
         row_len: usize,
     ) -> point::Backward {
         let (layer, kept) = (self.sequences.layer, self.kept);
-        let (unit, padded, columns) = (block * PANEL, layer.padded(), layer.columns());
+        let (unit, padded) = (block * PANEL, layer.padded());
         let (null, null_mut) = ([std::ptr::null(); MAX_ROWS], [std::ptr::null_mut(); MAX_ROWS]);
         let mut p = point::Backward {
             cell: layer.cell,
@@ -197,13 +234,14 @@ impl Pass<'_> {
             dy: null,
             dh: null,
             carry: null_mut,
+            gate: layer.gradient_panel(),
             dgates: null_mut,
             dgates_recurrent: null_mut,
             state: null_mut,
         };
         for (r, b) in tile.iter().enumerate() {
             let row = self.sequences.row(b, s);
-            let gates = row * columns + layer.cell.gates() * unit;
+            let gates = layer.cell.gates() * block * layer.gradient_panel() + row * PANEL;
             let first =
                 |v: Option<&[f32]>| v.map_or(std::ptr::null(), |v| v[b * layer.hidden + unit..].as_ptr());
             let y_at = |s| self.sequences.outer_row(b, s) * layer.output_row + unit;
@@ -211,7 +249,7 @@ impl Pass<'_> {
             p.gates[r] = kept.gates[kept_gates..].as_ptr();
             p.state[r] = self.state(s).wrapping_add(b * self.gates_row + layer.cell.gates() * unit);
             p.dy[r] = self.dy.map_or(std::ptr::null(), |(d, stride)| d[row * stride + unit..].as_ptr());
-            p.dh[r] = buffer[r * row_len..].as_ptr();
+            p.dh[r] = buffer[r * row_len..].as_ptr().cast();
             p.carry[r] = self.carry.get().wrapping_add(b * padded + unit);
             p.dgates[r] = self.dgates.get().wrapping_add(gates);
             p.dgates_recurrent[r] = self.recurrent.get().wrapping_add(gates);

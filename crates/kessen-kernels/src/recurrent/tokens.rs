@@ -76,10 +76,11 @@ impl Recurrent {
                 "id {found} at place {place} is no row of a table of {rows}"
             )));
         }
-        self.run(weights, start, lengths, out, scratch, |sequences, _, _, _, gates| {
+        self.run(weights, start, lengths, out, scratch, |sequences, times, _, _, _, gates| {
             let gates = Shared::new(gates);
-            parallel_chunks(self.time, (GRAIN / (batch * columns).max(1)).max(1), |times| {
-                for (t, b) in times.flat_map(|t| (0..batch).map(move |b| (t, b))) {
+            parallel_chunks(times.len(), (GRAIN / (batch * columns).max(1)).max(1), |part| {
+                let part = part.start + times.start..part.end + times.start;
+                for (t, b) in part.flat_map(|t| (0..batch).map(move |b| (t, b))) {
                     let from = ids.get(sequences.outer_row_at(b, t)) as usize * columns;
                     let at = (t * batch + b) * row;
                     // SAFETY: rows are disjoint.
