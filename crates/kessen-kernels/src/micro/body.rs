@@ -113,8 +113,16 @@ macro_rules! micro_kernels {
                 }
             }
             if tile.tail == PANEL && tile.finish.is_sum() {
-                // SAFETY: `C` is readable and writable at the tile's columns.
+                // SAFETY: `C` is readable and writable at the tile's columns, with one bias for each.
                 unsafe {
+                    if !tile.finish.bias_column.is_null() {
+                        for r in 0..R {
+                            let bias = load(tile.finish.bias_column.add(r * LANES));
+                            for i in 0..MR {
+                                acc[i][r] = add(acc[i][r], bias);
+                            }
+                        }
+                    }
                     if tile.finish.accumulate {
                         for_each!(MR, R, |i, r| acc[i][r] =
                             add(acc[i][r], load(tile.c.offset(rows.c[i] + place(r, tile.c_panel)))));

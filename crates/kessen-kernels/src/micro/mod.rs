@@ -150,11 +150,10 @@ impl Finish {
         }
     }
 
-    /// Whether the epilogue does nothing but store the sum or add it to what is there.
+    /// Whether nothing happens to the sum but that a bias per column and what is there may be added.
     #[inline]
     fn is_sum(&self) -> bool {
         self.alpha == 1.0
-            && self.bias_column.is_null()
             && self.bias_row.is_null()
             && self.residual.is_null()
             && self.activation == Activation::Identity
