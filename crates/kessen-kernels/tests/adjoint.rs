@@ -7,7 +7,7 @@ mod reference;
 
 use common::{everywhere, noise};
 use kessen_kernels::conv::winograd::{self, Order};
-use kessen_kernels::conv::{self, ConvDesc};
+use kessen_kernels::conv::{self, ConvDesc, Layout};
 use kessen_kernels::epilogue::Epilogue;
 use kessen_kernels::gemm::Linear;
 use reference::{block, unblock};
@@ -47,7 +47,15 @@ fn convolution(d: ConvDesc, algorithm: Algorithm) {
     let x = noise(d.batch * d.channels * ins, 1);
     let w = noise(d.filters * (d.channels / d.groups) * d.kernel[0] * d.kernel[1], 2);
     let dy = noise(d.batch * d.filters * outs, 3);
-    let (xl, dyl) = (block(&x, d.batch, d.channels, ins, 0.0), block(&dy, d.batch, d.filters, outs, 0.0));
+    let lay = |src: &[f32], channels, pixels, layout| match layout {
+        Layout::Plain => src.to_vec(),
+        Layout::Blocked => block(src, d.batch, channels, pixels, 0.0),
+    };
+    let unlay = |src: &[f32], channels, pixels, layout| match layout {
+        Layout::Plain => src.to_vec(),
+        Layout::Blocked => unblock(src, d.batch, channels, pixels),
+    };
+    let (xl, dyl) = (lay(&x, d.channels, ins, d.input), lay(&dy, d.filters, outs, d.output));
     let mut wl = vec![0.0; d.weight_len()];
     d.pack_weight(&w, &mut wl);
     everywhere(&format!("{algorithm:?} {d:?}"), |what| {
@@ -77,8 +85,8 @@ fn convolution(d: ConvDesc, algorithm: Algorithm) {
             }
         }
         d.unpack_weight(&dwl, &mut dw);
-        let y = unblock(&y, d.batch, d.filters, outs);
-        let dx = unblock(&dx, d.batch, d.channels, ins);
+        let y = unlay(&y, d.filters, outs, d.output);
+        let dx = unlay(&dx, d.channels, ins, d.input);
         assert_adjoint(what, [inner(&y, &dy), inner(&x, &dx), inner(&w, &dw)]);
         [y, dx, dw].concat()
     });
@@ -94,6 +102,10 @@ fn convolutions() {
         ConvDesc::new(2, 32, 64, [13, 12], 3).groups(4).padding(1).stride(3),
         ConvDesc::new(2, 48, 48, [17, 18], 3).groups(48).padding(1),
         ConvDesc { pad_before: [2, 0], pad_after: [0, 3], ..ConvDesc::new(2, 17, 18, [14, 15], 4) },
+        ConvDesc::new(9, 1, 6, [28, 28], 5).padding(2).plain().plain_output(),
+        ConvDesc::new(9, 6, 16, [14, 14], 5).plain(),
+        ConvDesc::new(3, 12, 12, [32, 32], 3).padding(1).plain().plain_output(),
+        ConvDesc::new(2, 3, 8, [50, 37], 3).dilation(2).padding(1).plain().plain_output(),
     ] {
         convolution(d, Algorithm::Direct);
     }

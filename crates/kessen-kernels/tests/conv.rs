@@ -18,8 +18,16 @@ fn check(d: ConvDesc) {
     let want = reference(&d, &x, &w, &dy);
     let terms = d.channels / d.groups * d.kernel[0] * d.kernel[1];
     let plain = d.input == Layout::Plain;
+    let out = |src: &[f32], filler| match d.output {
+        Layout::Plain => src.to_vec(),
+        Layout::Blocked => block(src, d.batch, d.filters, outs, filler),
+    };
+    let out_back = |src: &[f32]| match d.output {
+        Layout::Plain => src.to_vec(),
+        Layout::Blocked => unblock(src, d.batch, d.filters, outs),
+    };
     let xl = Guarded::new(&if plain { x.clone() } else { block(&x, d.batch, d.channels, ins, 7.0) });
-    let dyl = Guarded::new(&block(&dy, d.batch, d.filters, outs, 5.0));
+    let dyl = Guarded::new(&out(&dy, 5.0));
     everywhere(&format!("{d:?}"), |what| {
         let mut wl = Guarded::nan(d.weight_len());
         d.pack_weight(&w, wl.get_mut());
@@ -31,7 +39,7 @@ fn check(d: ConvDesc) {
         let mut scratch = Guarded::nan(conv::forward_scratch(&d));
         conv::forward(&d, xl.get(), wl.get(), &Epilogue::store(), y.get_mut(), scratch.get_mut());
         scratch.check(what);
-        assert_close(&unblock(y.get(), d.batch, d.filters, outs), &want.y, terms, 2.0, &format!("{what} y"));
+        assert_close(&out_back(y.get()), &want.y, terms, 2.0, &format!("{what} y"));
         fused(&d, xl.get(), wl.get(), &want.y, what);
 
         let mut dx = Guarded::nan(d.input_len());
@@ -77,10 +85,14 @@ fn fused(d: &ConvDesc, x: &[f32], w: &[f32], sums: &[Exact], what: &str) {
     let mut bias = noise(d.bias_len(), 4);
     bias[d.filters..].fill(0.0);
     let residual = noise(sums.len(), 5);
-    let blocked = block(&residual, d.batch, d.filters, oh * ow, 0.0);
+    let plain = d.output == Layout::Plain;
+    let laid_out = match plain {
+        true => residual.clone(),
+        false => block(&residual, d.batch, d.filters, oh * ow, 0.0),
+    };
     let epilogue = Epilogue {
         bias: Bias::PerColumn(&bias),
-        residual: Some(&blocked),
+        residual: Some(&laid_out),
         activation: Activation::Relu,
         ..Epilogue::store()
     };
@@ -96,7 +108,7 @@ fn fused(d: &ConvDesc, x: &[f32], w: &[f32], sums: &[Exact], what: &str) {
         })
         .collect();
     let terms = d.channels / d.groups * d.kernel[0] * d.kernel[1];
-    let got = unblock(y.get(), d.batch, d.filters, oh * ow);
+    let got = if plain { y.get().to_vec() } else { unblock(y.get(), d.batch, d.filters, oh * ow) };
     assert_close(&got, &want, terms, 2.0, &format!("{what} fused"));
 }
 
@@ -169,11 +181,47 @@ fn plain_inputs() {
 }
 
 #[test]
+fn plain_outputs() {
+    // Widths around one, two and four vectors of pixels; filters around the tiles' heights.
+    for (width, filters) in [(1, 3), (5, 6), (7, 1), (8, 4), (9, 14), (14, 6), (16, 15), (17, 5), (28, 6)] {
+        check(ConvDesc::new(2, 2, filters, [6, width], 3).padding(1).plain().plain_output());
+    }
+    for (width, filters) in [(31, 2), (40, 7), (63, 3), (64, 6), (66, 12), (131, 6)] {
+        check(ConvDesc::new(1, 3, filters, [5, width], 3).padding(1).plain().plain_output());
+    }
+    for channels in [1, 6, 12, 17] {
+        check(ConvDesc::new(2, channels, 20, [9, 10], 5).padding(2).plain().plain_output());
+        check(ConvDesc::new(2, channels, 6, [12, 11], 5).plain().plain_output());
+        check(ConvDesc::new(1, channels, 3, [7, 13], 1).plain().plain_output());
+    }
+    let base = ConvDesc::new(2, 3, 5, [13, 15], 3).plain().plain_output();
+    check(base.dilation(3).padding(4));
+    check(ConvDesc { kernel: [1, 5], pad_before: [0, 4], dilation: [1, 2], ..base });
+    check(ConvDesc { kernel: [4, 2], pad_before: [0, 1], pad_after: [3, 0], ..base });
+    check(ConvDesc { kernel: [6, 1], pad_before: [5, 0], pad_after: [2, 0], ..base });
+    check(ConvDesc { height: 1, kernel: [1, 3], width: 70, ..base });
+}
+
+#[test]
+fn gradients_to_plain_inputs() {
+    for (channels, filters, size) in [(6, 16, [14, 14]), (1, 33, [9, 28]), (3, 17, [8, 32]), (12, 40, [6, 9])]
+    {
+        check(ConvDesc::new(2, channels, filters, size, 3).padding(1).plain());
+        check(ConvDesc::new(2, channels, filters, size, 5).plain());
+    }
+    check(ConvDesc::new(2, 3, 8, [6, 33], 3).padding(3).plain());
+}
+
+#[test]
 fn work_cut_into_many_tasks() {
     check(ConvDesc::new(4, 48, 64, [20, 20], 3).padding(1));
     check(ConvDesc::new(5, 16, 16, [40, 37], 3).padding(1));
     check(ConvDesc::new(9, 64, 96, [7, 7], 1));
     check(ConvDesc::new(6, 3, 32, [40, 40], 5).padding(2).plain());
+    check(ConvDesc::new(6, 3, 10, [40, 40], 5).padding(2).plain().plain_output());
+    check(ConvDesc::new(1, 6, 8, [60, 70], 5).padding(1).plain().plain_output());
+    check(ConvDesc::new(40, 4, 5, [20, 18], 3).plain().plain_output());
+    check(ConvDesc::new(0, 3, 5, [20, 18], 3).plain().plain_output());
     check(ConvDesc::new(1, 160, 640, [6, 6], 3).padding(1));
     check(ConvDesc::new(0, 16, 16, [6, 6], 3));
 }

@@ -31,15 +31,30 @@ fn shapes() -> Vec<ConvDesc> {
     all.push(ConvDesc::new(8, 3, 64, [224, 224], 7).padding(3).stride(2).plain());
     all.push(ConvDesc::new(8, 3, 64, [224, 224], 11).padding(2).stride(4).plain());
     all.push(ConvDesc::new(4, 3, 64, [224, 224], 3).padding(1).plain());
-    all.push(ConvDesc::new(64, 1, 6, [28, 28], 5).padding(2).plain());
     for (batch, channels, filters, side) in
         [(8, 64, 192, 27), (1, 64, 192, 27), (8, 16, 32, 28), (16, 48, 64, 14)]
     {
         all.push(ConvDesc::new(batch, channels, filters, [side; 2], 5).padding(2));
     }
-    all.push(ConvDesc::new(64, 6, 16, [14, 14], 5));
     all.push(ConvDesc::new(8, 192, 192, [28, 28], 3).padding(1).groups(192));
+    all.extend([64, 1].into_iter().flat_map(few_channels));
     all
+}
+
+/// Convolutions of few channels: plain inputs, and plain outputs where those are preferred.
+fn few_channels(batch: usize) -> impl Iterator<Item = ConvDesc> {
+    let side = |channels, filters, side: usize, kernel| {
+        ConvDesc::new(batch, channels, filters, [side; 2], kernel).plain()
+    };
+    let shapes = [
+        side(1, 6, 28, 5).padding(2),
+        side(6, 16, 14, 5),
+        side(3, 8, 32, 3).padding(1),
+        side(3, 16, 32, 3).padding(1),
+        side(1, 32, 28, 3).padding(1),
+        side(12, 12, 32, 3).padding(1),
+    ];
+    shapes.into_iter().map(|d| if d.prefers_plain_output() { d.plain_output() } else { d })
 }
 
 /// Calls `bench` with the group of each convolution that `applies`, and the lengths of its input, weights and output.

@@ -5,20 +5,19 @@ use crate::layout::{self, blocked_len};
 use crate::micro::PANEL;
 use std::ops::Range;
 
-/// How a convolution's input lies in memory.
+/// How images lie in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
 pub enum Layout {
     /// nChw16c: `[N][⌈C/16⌉][H][W][16]`.
     #[default]
     Blocked,
-    /// NCHW, for first layers with few channels; needs `groups == 1`.
+    /// NCHW, for few channels; needs `groups == 1`.
     Plain,
 }
 
 /// The shape of a 2-D convolution; a 1-D one has `height = 1`, `kernel[0] = 1`.
 ///
-/// Pairs are `[rows, columns]`. Output: `⌊(size + before + after − dilation·(kernel − 1) − 1)/stride⌋ + 1`, always in
-/// nChw16c.
+/// Pairs are `[rows, columns]`. Output: `⌊(size + before + after − dilation·(kernel − 1) − 1)/stride⌋ + 1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConvDesc {
     /// Images `N`.
@@ -45,6 +44,9 @@ pub struct ConvDesc {
     pub groups: usize,
     /// Layout of the input and of its gradient.
     pub input: Layout,
+    /// Layout of the output and of its gradient. NCHW needs a plain input, stride 1 and padding that the kernel reaches
+    /// beyond.
+    pub output: Layout,
     /// Distance of the images of a blocked input (and of its gradient) in elements, where it is a slice of the channels
     /// of a larger tensor; `None` where they follow each other.
     pub input_step: Option<usize>,
@@ -87,6 +89,7 @@ impl ConvDesc {
             dilation: [1; 2],
             groups: 1,
             input: Layout::Blocked,
+            output: Layout::Blocked,
             input_step: None,
             output_step: None,
         }
@@ -122,11 +125,17 @@ impl ConvDesc {
         self
     }
 
+    /// Writes its output as NCHW.
+    pub fn plain_output(mut self) -> ConvDesc {
+        self.output = Layout::Plain;
+        self
+    }
+
     /// Tells whether the shape can be computed.
     ///
     /// # Errors
     /// A size of zero, channels that the groups don't divide, a kernel larger than the padded input, a plain input
-    /// with groups or as a slice, or images that would overlap.
+    /// with groups or as a slice, a plain output of what has no kernel for it, or images that would overlap.
     pub fn check(&self) -> Result<(), Error> {
         let fail = |reason: String| Err(Error::Convolution { reason });
         for (name, pair) in [("kernel", self.kernel), ("stride", self.stride), ("dilation", self.dilation)] {
@@ -152,6 +161,13 @@ impl ConvDesc {
         }
         if self.input == Layout::Plain && self.input_step.is_some() {
             return fail("a plain input as a slice of a larger one; reorder it to nChw16c".to_owned());
+        }
+        if self.output == Layout::Plain && (!self.is_planar() || self.output_step.is_some()) {
+            return fail(
+                "a plain output needs a plain input, stride 1, less padding than the kernel spans, and no larger tensor \
+                 around it; use nChw16c"
+                    .to_owned(),
+            );
         }
         let [oh, ow] = self.output();
         for (step, own) in [
@@ -197,10 +213,15 @@ impl ConvDesc {
         }
     }
 
-    /// Elements of the output and of its gradient, in nChw16c, from the first to the last.
+    /// Elements of the output and of its gradient, from the first to the last.
     pub fn output_len(&self) -> usize {
         let [oh, ow] = self.output();
-        layout::slice_len(self.batch, blocked_len(1, self.filters, oh, ow), self.output_step)
+        match self.output {
+            Layout::Blocked => {
+                layout::slice_len(self.batch, blocked_len(1, self.filters, oh, ow), self.output_step)
+            }
+            Layout::Plain => self.batch * self.filters * oh * ow,
+        }
     }
 
     /// Distance of the images of a blocked input.
@@ -208,7 +229,7 @@ impl ConvDesc {
         self.input_step.unwrap_or_else(|| blocked_len(1, self.channels, self.height, self.width))
     }
 
-    /// Distance of the images of the output.
+    /// Distance of the images of a blocked output.
     pub(super) fn output_image(&self) -> usize {
         let [oh, ow] = self.output();
         self.output_step.unwrap_or_else(|| blocked_len(1, self.filters, oh, ow))
@@ -297,6 +318,9 @@ mod tests {
             (base.groups(3), "4 input and 6 output channels don't divide into 3 groups"),
             (base.stride(0), "stride 0x0"),
             (base.groups(2).plain(), "plain input with 2 groups"),
+            (base.plain_output(), "plain output needs a plain input"),
+            (base.plain().stride(2).plain_output(), "plain output needs a plain input, stride 1"),
+            (base.plain().padding(3).plain_output(), "less padding than the kernel spans"),
         ] {
             let found = desc.check().unwrap_err().to_string();
             assert!(found.contains(text), "{found}");

@@ -3,6 +3,7 @@
 use super::desc::{ConvDesc, Layout};
 use super::moments::{self, Partials};
 use super::pass::{Operands, Pass};
+use super::planar::Planar;
 use super::{check_operands, check_scratch, depthwise};
 use crate::epilogue::Epilogue;
 use crate::micro::{Family, Finish, PANEL};
@@ -11,9 +12,10 @@ const BLOCK: isize = PANEL as isize;
 
 /// Floats of scratch for [`forward`].
 pub fn forward_scratch(desc: &ConvDesc) -> usize {
-    match desc.input {
-        Layout::Blocked => 0,
-        Layout::Plain => desc.bordered_len(),
+    match (desc.input, desc.output) {
+        (Layout::Blocked, _) => 0,
+        (Layout::Plain, Layout::Blocked) => desc.bordered_len(),
+        (Layout::Plain, Layout::Plain) => Planar::forward(desc).scratch(),
     }
 }
 
@@ -25,8 +27,8 @@ pub fn forward_with_statistics_scratch(desc: &ConvDesc) -> usize {
 /// `y = epilogue(x ∗ w)`, in the sense of networks (no flip): `y[n,k,p,q] = Σ_{c,r,s} w[k,c,r,s] ·
 /// x[n, c, p·S + r·D − P, q·S + s·D − P]`.
 ///
-/// `x` has the descriptor's input layout, `w` its kernel layout ([`ConvDesc::pack_weight`]), `y` and the residual are
-/// nChw16c; a bias per column has [`ConvDesc::bias_len`] elements.
+/// `x` has the descriptor's input layout, `w` its kernel layout ([`ConvDesc::pack_weight`]), `y` and the residual its
+/// output layout; a bias per column has [`ConvDesc::bias_len`] elements.
 ///
 /// # Panics
 /// If the shape is invalid or a slice too short for it, or if the bias is per row.
@@ -45,7 +47,7 @@ pub fn forward(
 /// [`forward`] with the mean and the biased variance of each channel of `y` ([`super::statistics_len`]).
 ///
 /// # Panics
-/// As there, or if the statistics' length is not that.
+/// As there, or if the statistics' length is not that, or if the output is plain.
 pub fn forward_with_statistics(
     desc: &ConvDesc,
     x: &[f32],
@@ -73,6 +75,12 @@ fn run(
 ) {
     check_operands(desc, x.len(), w.len(), y.len());
     desc.check_epilogue(epilogue, desc.output_len(), desc.bias_len());
+    if desc.output == Layout::Plain {
+        let (family, finish) = (Family::active(), Finish::new(epilogue));
+        let (x, w, y) = (x.as_ptr(), w.as_ptr(), y.as_mut_ptr());
+        // SAFETY: lengths were checked against the descriptor.
+        return unsafe { Planar::forward(desc).run(family, x, w, finish, y, scratch) };
+    }
     let x = match desc.input {
         Layout::Blocked => x.as_ptr(),
         Layout::Plain => desc.border(x, scratch),

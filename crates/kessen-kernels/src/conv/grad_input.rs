@@ -6,6 +6,7 @@
 
 use super::desc::{ConvDesc, Grouping, Layout};
 use super::pass::{Operands, Pass};
+use super::planar::{self, Planar};
 use super::{check_operands, check_scratch, depthwise};
 use crate::epilogue::{Activation, Bias, Epilogue};
 use crate::layout::{blocked_len, from_blocked};
@@ -18,6 +19,10 @@ pub fn grad_input_scratch(desc: &ConvDesc) -> usize {
     if desc.is_depthwise() {
         return 0;
     }
+    if desc.prefers_planar_gradient() {
+        let sweep = Planar::grad_input(desc);
+        return planar::turned_len(desc, sweep.lane) + sweep.scratch();
+    }
     let plain = match desc.input {
         Layout::Blocked => 0,
         Layout::Plain => blocked_len(desc.batch, desc.channels, desc.height, desc.width) + desc.input_len(),
@@ -25,8 +30,8 @@ pub fn grad_input_scratch(desc: &ConvDesc) -> usize {
     desc.transposed_len() + plain
 }
 
-/// `dx = epilogue(gradient of x)` from `dy`, the gradient of the output (nChw16c). `dx` and the residual have the
-/// input's layout. For a plain input the epilogue may only accumulate.
+/// `dx = epilogue(gradient of x)` from `dy`, the gradient of the output in its layout. `dx` and the residual have
+/// the input's layout. For a plain input the epilogue may only accumulate.
 ///
 /// # Panics
 /// If the shape is invalid or a slice too short for it, or if the epilogue has a bias per row.
@@ -45,16 +50,28 @@ pub fn grad_input(
         // SAFETY: lengths were checked against the descriptor; depthwise weights need no turning.
         return unsafe { sweep(desc, Words::Single, dy, w, Finish::new(epilogue), dx) };
     }
+    let simple = matches!((epilogue.bias, epilogue.residual), (Bias::None, None))
+        && epilogue.alpha == 1.0
+        && epilogue.activation == Activation::Identity;
+    assert!(
+        simple || desc.input == Layout::Blocked,
+        "convolution: the gradient to a plain input can only be stored or accumulated"
+    );
+    if desc.prefers_planar_gradient() {
+        let sweep = Planar::grad_input(desc);
+        let (turned, copies) = scratch.split_at_mut(planar::turned_len(desc, sweep.lane));
+        planar::turn_weight(desc, sweep.lane, w, turned);
+        let (family, finish) = (Family::active(), Finish::new(epilogue));
+        let (dy, turned, dx) = (dy.as_ptr(), turned.as_ptr(), dx.as_mut_ptr());
+        // SAFETY: lengths were checked against the descriptor.
+        return unsafe { sweep.run(family, dy, turned, finish, dx, copies) };
+    }
     let (turned, rest) = scratch.split_at_mut(desc.transposed_len());
     desc.transpose_weight(w, turned);
     if desc.input == Layout::Blocked {
         // SAFETY: lengths were checked against the descriptor.
         return unsafe { sweep(desc, Words::Single, dy, turned, Finish::new(epilogue), dx) };
     }
-    let simple = matches!((epilogue.bias, epilogue.residual), (Bias::None, None))
-        && epilogue.alpha == 1.0
-        && epilogue.activation == Activation::Identity;
-    assert!(simple, "convolution: the gradient to a plain input can only be stored or accumulated");
     let pixels = desc.height * desc.width;
     let (blocked, plain) = rest.split_at_mut(blocked_len(desc.batch, desc.channels, 1, pixels));
     // SAFETY: as above; `blocked` has the blocked input's length.

@@ -5,9 +5,11 @@
 //! with a partial result each, added in a fixed order at the end. Within a task, *pieces* of the images that fit the
 //! second-level cache are visited one after the other for all taps and blocks.
 
+use super::correlate::{self, NO_SUMS, Region, correlate};
 use super::desc::{ConvDesc, Layout};
 use super::{check_operands, check_scratch};
 use crate::gemm::even;
+use crate::isa::Isa;
 use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Sum, Tile};
 use crate::threads::{self, Address};
 use std::ops::Range;
@@ -61,6 +63,9 @@ impl Cut {
         let memory = (PARTIAL_LEN / desc.weight_len().max(1)).max(1);
         let lines = desc.batch * oh;
         let row_bytes = match desc.input {
+            Layout::Plain if desc.output == Layout::Plain => {
+                (desc.channels * desc.padded(1) + desc.filters * ow) * 4
+            }
             Layout::Plain => (desc.channels * desc.stride[0] * desc.padded(1) + outs * ow * PANEL) * 4,
             Layout::Blocked => (group[0] * desc.stride[0] * desc.width + group[1] * ow) * PANEL * 4,
         };
@@ -215,6 +220,8 @@ impl Job<'_> {
             unsafe {
                 if self.desc.is_depthwise() {
                     self.depthwise(&part, images, rows, accumulate);
+                } else if self.desc.output == Layout::Plain {
+                    self.planar(&part, images, rows, accumulate);
                 } else if self.desc.input == Layout::Plain {
                     self.plain(&part, images, rows, accumulate);
                 } else {
@@ -375,6 +382,50 @@ impl Job<'_> {
             o += nv;
         }
     }
+
+    /// # Safety
+    /// As for [`Self::run`].
+    unsafe fn planar(&self, part: &Part, images: Range<usize>, rows: Range<usize>, accumulate: bool) {
+        let d = self.desc;
+        let ([oh, ow], [h, w]) = (d.output(), d.bordered());
+        let taps = d.kernel[0] * d.kernel[1];
+        let terms = d.channels * taps;
+        let image = [d.channels * h * w, d.filters * oh * ow];
+        let region = Region { images: images.len(), rows: rows.len(), columns: ow, image, row: [w, ow] };
+        let start = [images.start * image[0] + rows.start * w, images.start * image[1] + rows.start * ow];
+        // SAFETY: the operands have the descriptor's lengths.
+        let (x, dy) = unsafe {
+            (
+                std::slice::from_raw_parts(self.x.add(start[0]), d.batch * image[0] - start[0]),
+                std::slice::from_raw_parts(self.dy.add(start[1]), d.batch * image[1] - start[1]),
+            )
+        };
+        let isa = Isa::active();
+        let [tall, wide] = correlate::tile(isa);
+        for index in 0..d.filters.div_ceil(tall) {
+            let filters = even(d.filters, tall, index);
+            let mut planes = [0; MAX_ROWS];
+            planes.iter_mut().zip(filters.clone()).for_each(|(at, k)| *at = k * oh * ow);
+            for first in (0..terms).step_by(wide) {
+                let mut places = [0; MAX_ROWS];
+                for (at, term) in places[..wide].iter_mut().zip(first..) {
+                    let (c, tap) = (term.min(terms - 1) / taps, term.min(terms - 1) % taps);
+                    let (y, x) = (tap / d.kernel[1] * d.dilation[0], tap % d.kernel[1] * d.dilation[1]);
+                    *at = (c * h + y) * w + x;
+                }
+                let mut sums = NO_SUMS;
+                correlate(isa, &region, dy, &planes[..filters.len()], x, &places[..wide], &mut sums);
+                for (k, sums) in filters.clone().zip(&sums) {
+                    for (term, sum) in (first..terms.min(first + wide)).zip(sums) {
+                        let place = (k / PANEL * terms + term) * PANEL + k % PANEL;
+                        // SAFETY: a place of this task's gradient.
+                        let dw = unsafe { &mut *part.dw.add(place) };
+                        *dw = if accumulate { *dw + sum } else { *sum };
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// `db (+)= Σ_{n,p,q} dy[n,k,p,q]`, of [`ConvDesc::bias_len`] elements; those beyond `K` become zero.
@@ -384,6 +435,9 @@ impl Job<'_> {
 pub fn grad_bias(desc: &ConvDesc, dy: &[f32], accumulate: bool, db: &mut [f32]) {
     desc.assert_valid();
     let [oh, ow] = desc.output();
+    if desc.output == Layout::Plain {
+        return plain_bias(desc, dy, accumulate, db);
+    }
     let (blocks, plane) = (desc.filters.div_ceil(PANEL), oh * ow * PANEL);
     let dy = &dy[..desc.output_len()];
     let out = Address(db[..desc.bias_len()].as_mut_ptr());
@@ -411,4 +465,22 @@ pub fn grad_bias(desc: &ConvDesc, dy: &[f32], accumulate: bool, db: &mut [f32]) 
             }
         }
     });
+}
+
+/// [`grad_bias`] of a plain gradient.
+fn plain_bias(desc: &ConvDesc, dy: &[f32], accumulate: bool, db: &mut [f32]) {
+    let [oh, ow] = desc.output();
+    let db = &mut db[..desc.bias_len()];
+    db[desc.filters..].fill(0.0);
+    for (k, db) in db[..desc.filters].iter_mut().enumerate() {
+        let mut sum = if accumulate { *db } else { 0.0 };
+        for n in 0..desc.batch {
+            let mut parts = [0.0f32; PANEL];
+            for pixels in dy[(n * desc.filters + k) * oh * ow..][..oh * ow].chunks(PANEL) {
+                parts.iter_mut().zip(pixels).for_each(|(sum, v)| *sum += v);
+            }
+            sum += parts.iter().sum::<f32>();
+        }
+        *db = sum;
+    }
 }

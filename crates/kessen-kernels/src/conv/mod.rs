@@ -1,15 +1,17 @@
 //! Convolution of any shape: stride, padding, dilation, groups, with both gradients.
 //!
 //! Glossary: `N` images, `C` input channels, `K` output channels (filters), `H × W` input and `OH × OW` output pixels,
-//! `KH × KW` taps. Activations are nChw16c ([`crate::layout`]); lanes beyond the last channel may hold anything
-//! finite. Weights live in the kernel layout of their descriptor ([`ConvDesc::pack_weight`]), and so do their
+//! `KH × KW` taps. Activations are nChw16c ([`crate::layout`]) or NCHW ([`Layout`]); lanes beyond the last channel
+//! may hold anything finite. Weights live in the kernel layout of their descriptor ([`ConvDesc::pack_weight`]), and so do their
 //! gradients.
 //!
 //! One driver sweeps taps over pixels for the forward pass and for the gradient to the input; a second one sums over
-//! pixels for the gradient to the weights. Rejected: lowering to a matrix (im2col), which writes every input pixel
+//! pixels for the gradient to the weights. Where channels are few, images are NCHW and lanes hold pixels instead
+//! ([`ConvDesc::prefers_plain_output`]). Rejected: lowering to a matrix (im2col), which writes every input pixel
 //! `KH·KW` times.
 
 pub mod bf16;
+mod correlate;
 mod depthwise;
 mod desc;
 mod forward;
@@ -18,6 +20,8 @@ mod grad_weight;
 mod moments;
 mod pass;
 mod plain;
+mod planar;
+mod planes;
 mod weights;
 pub mod winograd;
 
@@ -51,6 +55,7 @@ fn check_scratch(scratch: &[f32], wanted: usize) {
 impl ConvDesc {
     #[track_caller]
     fn check_statistics(&self, statistics: usize) {
+        assert!(self.output == Layout::Blocked, "convolution: statistics are taken of outputs in nChw16c");
         let wanted = statistics_len(self);
         assert!(statistics == wanted, "convolution: statistics of {statistics} floats, {wanted} needed");
     }
