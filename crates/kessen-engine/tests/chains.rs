@@ -4,11 +4,11 @@
 mod cases;
 
 use cases::model::agree;
-use kessen_engine::{Backend, Cpu};
+use kessen_engine::{Backend, CompileOptions, Cpu};
 use kessen_graph::ops::conv::conv;
 use kessen_graph::ops::linear::MatMul;
 use kessen_graph::ops::max_pool::MaxPool;
-use kessen_graph::{Graph, GraphBuilder, Wire, shape};
+use kessen_graph::{Bindings, Graph, GraphBuilder, Wire, shape};
 
 fn image(g: &GraphBuilder, channels: usize, size: usize) -> Wire {
     g.input("x", shape!["batch", channels, size, size])
@@ -40,6 +40,14 @@ fn pools(g: &GraphBuilder) -> Wire {
     let pool = MaxPool { kernel: [3, 3], padding: 1.into(), ..MaxPool::default() };
     let h = image(g, 3, 20).conv("c1", conv(16, 5).padding(2)).relu().max_pool_with(pool);
     h.conv("c2", conv(33, 3)).relu().avg_pool(2).global_avg_pool().flatten().linear("fc", 7)
+}
+
+/// Values that lie as NCHW from the input through convolutions of both kinds of output.
+fn few_channels(g: &GraphBuilder) -> Wire {
+    let x = image(g, 2, 20).conv("c1", conv(6, 3).padding(1)).relu();
+    let h = x.conv("c2", conv(6, 5).padding(2)).add(&x).relu().max_pool(2);
+    let h = h.conv("c3", conv(10, 3).padding(1).no_bias()).batch_norm("bn").relu();
+    h.add(&h.conv("c4", conv(10, 1))).conv("c5", conv(20, 3).stride(2)).relu()
 }
 
 fn residual_block(g: &GraphBuilder) -> Wire {
@@ -128,13 +136,14 @@ fn only_views(g: &GraphBuilder) -> Wire {
     g.input("x", shape!["batch", 6, 4]).reshape(shape!["batch", 24]).reshape(shape!["batch", 4, 6])
 }
 
-const CHAINS: [(&str, fn(&GraphBuilder) -> Wire); 18] = [
+const CHAINS: [(&str, fn(&GraphBuilder) -> Wire); 19] = [
     ("conv_relu", conv_relu),
     ("conv_batch_norm_relu", conv_batch_norm_relu),
     ("conv_bias_batch_norm_silu", conv_bias_batch_norm_silu),
     ("batch_norm_beside_its_operand", batch_norm_beside_its_operand),
     ("batch_norm_before_conv", batch_norm_before_conv),
     ("pools", pools),
+    ("few_channels", few_channels),
     ("residual_block", residual_block),
     ("residual_block_with_projection", residual_block_with_projection),
     ("inception", inception),
@@ -170,4 +179,15 @@ fn cpu_agrees_with_the_reference() {
 #[test]
 fn cpu_without_fusion_agrees_with_the_reference() {
     every_chain_agrees(&Cpu::unfused());
+}
+
+#[test]
+fn few_channels_stay_row_major() {
+    let model = Graph::build("few_channels", few_channels).unwrap();
+    let plan =
+        Cpu::new().compile(&model, &Bindings::from([("batch", 2)]), &CompileOptions::inference()).unwrap();
+    let kernels: Vec<String> = plan.steps().into_iter().map(|step| step.kernel).collect();
+    let both = kernels.iter().filter(|kernel| kernel.contains("nchw both")).count();
+    assert_eq!(both, 4, "{kernels:?}");
+    assert!(!kernels.iter().any(|kernel| kernel == "reorder nchw → nChw16c"), "{kernels:?}");
 }

@@ -1,7 +1,7 @@
 //! Convolutions and their gradients, on images in nChw16c.
 
 use kessen_graph::attribute::Padding;
-use kessen_graph::{Graph, NodeId, Op, Origin, ValueId};
+use kessen_graph::{Dim, Graph, Node, NodeId, Op, Origin, ValueId};
 use kessen_kernels::conv::winograd::{self, Algorithm, Direction, Order};
 use kessen_kernels::conv::{self, ConvDesc};
 use kessen_kernels::epilogue::Epilogue;
@@ -57,13 +57,50 @@ impl Geometry {
     }
 }
 
-/// Whether a convolution reads its input as it comes: a picture of few channels that no kernel has laid out.
+/// Whether a convolution reads its input as it comes: few channels that lie row-major.
 fn reads_plain(graph: &Graph, x: ValueId, channels: usize, groups: usize) -> bool {
-    let laid_out = match graph.value(x).origin {
-        Origin::Node(id, _) => !matches!(graph.node(id).op, Op::Reshape(_) | Op::Transpose(_)),
+    channels < PANEL && groups == 1 && lies_plain(graph, x)
+}
+
+/// Whether a value of few channels lies row-major: it is given so, or a convolution writes it so, and what came
+/// between keeps the layout.
+fn lies_plain(graph: &Graph, v: ValueId) -> bool {
+    let Origin::Node(id, _) = graph.value(v).origin else { return true };
+    let node = graph.node(id);
+    match &node.op {
+        Op::Reshape(_) | Op::Transpose(_) => true,
+        Op::Conv(_) => writes_plain(graph, node),
+        Op::MaxPool(_) | Op::AvgPool(_) | Op::AdaptivePool(_) => lies_plain(graph, node.inputs[0]),
+        Op::BatchNorm(_) | Op::BatchNormTrain(_) => lies_plain(graph, node.inputs[0]),
+        Op::Unary(_) | Op::Binary(_) | Op::Clamp(_) => {
+            let full = node.inputs.iter().find(|x| graph.ty(**x) == graph.ty(v));
+            full.is_some_and(|&x| lies_plain(graph, x))
+        }
         _ => false,
+    }
+}
+
+/// Whether a convolution writes its output row-major: its channels are few, and pixels fill the lanes better.
+fn writes_plain(graph: &Graph, node: &Node) -> bool {
+    let sizes = |v: ValueId| -> Option<[usize; 4]> {
+        let sizes: Option<Vec<usize>> = graph.ty(v).shape.iter().map(Dim::as_fixed).collect();
+        sizes?.try_into().ok()
     };
-    channels < PANEL && groups == 1 && !laid_out
+    let (Some(geometry), Some(x), Some(w)) =
+        (Geometry::of(&node.op), sizes(node.inputs[0]), sizes(node.inputs[1]))
+    else {
+        return false;
+    };
+    let desc = geometry.desc(x, w, true);
+    reads_plain(graph, node.inputs[0], x[1], geometry.groups)
+        && desc.check().is_ok()
+        && desc.prefers_plain_output()
+}
+
+/// The descriptor with the gradient of its output as that lies.
+fn with_gradient(b: &PlanBuilder<'_>, desc: ConvDesc, dy: ValueId) -> ConvDesc {
+    let plain = desc.plain_output();
+    if b.lies(dy, Layout::Blocked) || plain.check().is_err() { desc } else { plain }
 }
 
 /// The descriptor of the convolution of `x` by `w` and whether it reads a plain image.
@@ -84,7 +121,10 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
     let node = b.graph.node(group[0]);
     let follow = follow(b, group);
     let (x, w) = (node.inputs[0], node.inputs[1]);
-    let (desc, plain) = describe(b, &node.op, x, b.image(x), b.image(w));
+    let (mut desc, plain) = describe(b, &node.op, x, b.image(x), b.image(w));
+    if writes_plain(b.graph, node) {
+        desc = desc.plain_output();
+    }
     check(b, &desc, follow.result)?;
     let fixed = b.is_static(w);
     let algorithm = choose(b, &desc, if fixed { Direction::ForwardPrepared } else { Direction::Forward });
@@ -100,15 +140,16 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
         reads.len() - 1
     };
     let bias = node.inputs.get(2).map(|&v| also(padded_bias(b, v)));
-    let residual = follow.residual.map(|v| also(b.blocked(v)));
+    let layout = if desc.output == conv::Layout::Plain { Layout::Plain } else { Layout::Blocked };
+    let residual = follow.residual.map(|v| also(b.located(v, layout)));
     let ends = EpilogueReads { bias, residual, activation: follow.activation };
     // A residual lies as the result does.
-    let y = match follow.residual {
-        Some(_) => b.result(follow.result, Layout::Blocked),
-        None => b.image_result(follow.result, &reads),
+    let y = match (follow.residual, layout) {
+        (None, Layout::Blocked) => b.image_result(follow.result, &reads),
+        _ => b.result(follow.result, layout),
     };
     let desc = ConvDesc { input_step, output_step: b.image_step(y), ..desc };
-    if !fixed && b.wants_statistics(follow.result) {
+    if !fixed && layout == Layout::Blocked && b.wants_statistics(follow.result) {
         forward_with_statistics(b, desc, algorithm, &follow, y, &reads, ends);
         return Ok(());
     }
@@ -182,8 +223,9 @@ pub(crate) fn lower_grad_input(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()
         return Err(super::unsupported(b, dx, "the convolution it belongs to is not in the graph"));
     };
     let (desc, plain) = describe(b, &node.op, x, b.image(dx), b.image(w));
+    let desc = with_gradient(b, desc, dy);
     check(b, &desc, dx)?;
-    let (dy, output_step) = image(b, dy, false);
+    let (dy, output_step) = image(b, dy, desc.output == conv::Layout::Plain);
     let reads = [dy, kernel_weight(b, w, desc)];
     let desc = ConvDesc { output_step, ..desc };
     let algorithm = choose(b, &desc, Direction::GradInput);
@@ -220,8 +262,10 @@ pub(crate) fn lower_grad_weight(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<(
     let node = b.graph.node(id);
     let (x, dy, dw) = (node.inputs[0], node.inputs[1], node.outputs[0]);
     let (desc, plain) = describe(b, &node.op, x, b.image(x), b.image(dw));
+    let desc = with_gradient(b, desc, dy);
     check(b, &desc, dw)?;
-    let ((x, input_step), (dy, output_step)) = (image(b, x, plain), image(b, dy, false));
+    let (x, input_step) = image(b, x, plain);
+    let (dy, output_step) = image(b, dy, desc.output == conv::Layout::Plain);
     let (reads, desc) = ([x, dy], ConvDesc { input_step, output_step, ..desc });
     let in_kernel_layout = b.has_kernel_layout(dw);
     let out = match in_kernel_layout {
@@ -327,12 +371,16 @@ fn prepared_weight(b: &mut PlanBuilder<'_>, w: ValueId, desc: ConvDesc, order: O
 }
 
 fn words(desc: &ConvDesc, algorithm: Algorithm) -> String {
-    let input = if desc.input == conv::Layout::Plain { "nchw" } else { "nChw16c" };
+    let layouts = match (desc.input, desc.output) {
+        (conv::Layout::Blocked, _) => "nChw16c",
+        (conv::Layout::Plain, conv::Layout::Blocked) => "nchw",
+        (conv::Layout::Plain, conv::Layout::Plain) => "nchw both",
+    };
     let how = match algorithm {
         Algorithm::Direct => "direct",
         Algorithm::Bf16 => "bf16",
         Algorithm::Winograd(Order::Two) => "winograd 2x2",
         Algorithm::Winograd(Order::Four) => "winograd 4x4",
     };
-    format!("{}x{} {how} {input}", desc.kernel[0], desc.kernel[1])
+    format!("{}x{} {how} {layouts}", desc.kernel[0], desc.kernel[1])
 }
