@@ -15,6 +15,9 @@ const ROW: usize = 1024;
 /// Pools one plane.
 pub(super) fn forward(isa: Isa, p: &Pool, x: &[f32], y: &mut [f32]) {
     let width = p.columns.input();
+    if p.kind == Kind::Max && p.rows.is_plain(2, 2) && p.columns.is_plain(2, 2) {
+        return halves(isa, p, x, y);
+    }
     let (kernel, dilation) = p.columns.kernel();
     let stride = p.columns.even_stride();
     let needed = (p.columns.output() - 1) * stride.unwrap_or(0) + (kernel - 1) * dilation + 2 * LANES + 1;
@@ -59,6 +62,8 @@ kernel! {
     fn gather_rows(p: &Pool, oh: usize, x: &[f32], row: &mut [f32]) = gather_rows_with;
     /// The largest (or the sum) of each window of `row`.
     fn gather_columns(max: bool, step: Step, row: &[f32; ROW], y: &mut [f32]) = gather_columns_with;
+    /// The largest of 2×2 windows, 2 apart.
+    fn halves(p: &Pool, x: &[f32], y: &mut [f32]) = halves_with;
     /// Backward of 2×2 windows, 2 apart, of two rows of `x`.
     fn halves_backward(x: [&[f32]; 2], y: &[f32], dy: &[f32], dx: [&mut [f32]; 2]) = halves_backward_with;
 }
@@ -185,6 +190,27 @@ fn for_each_window(p: &Pool, mut f: impl FnMut(usize, Window)) {
         for ow in 0..p.columns.output() {
             f(o, Window { rows, columns: p.columns.taps(ow), width: p.columns.input() });
             o += 1;
+        }
+    }
+}
+
+#[inline(always)]
+fn halves_with<S: Simd>(s: S, p: &Pool, x: &[f32], y: &mut [f32]) {
+    let (width, outputs) = (p.columns.input(), p.columns.output());
+    for (oh, y) in y.chunks_exact_mut(outputs).enumerate() {
+        let (top, bottom) = x[2 * oh * width..(2 * oh + 2) * width].split_at(width);
+        let mut first = 0;
+        while first < outputs {
+            let end = (first + LANES).min(outputs);
+            let middle = (2 * first + LANES).min(2 * end);
+            let mut acc = s.splat(f32::NEG_INFINITY);
+            for row in [top, bottom] {
+                let low = s.load_part(&row[2 * first..middle]);
+                let (even, odd) = low.deinterleave(s.load_part(&row[middle..2 * end]));
+                acc = take::<S>(true, take::<S>(true, acc, even), odd);
+            }
+            acc.store_part(&mut y[first..end]);
+            first = end;
         }
     }
 }
