@@ -209,7 +209,7 @@ macro_rules! micro_kernels {
                     if !f.bias_row.is_null() {
                         row[r] = add(row[r], row_bias);
                     }
-                    // SAFETY: residual and `C` are readable, `C` is writable at the tile's valid columns.
+                    // SAFETY: residual and `C` are readable at the tile's valid columns.
                     unsafe {
                         if !f.residual.is_null() {
                             row[r] = add(row[r], load_lanes(f.residual.wrapping_offset(at), lanes));
@@ -217,8 +217,13 @@ macro_rules! micro_kernels {
                         if f.accumulate {
                             row[r] = add(row[r], load_lanes(tile.c.wrapping_offset(at), lanes));
                         }
-                        store_lanes(tile.c.wrapping_offset(at), activate(f.activation, row[r]), lanes);
                     }
+                }
+                // Only now, since a row's panels may overlap.
+                for r in 0..R {
+                    let (at, lanes) = (rows.c[i] + place(r, tile.c_panel), valid(r, R, tile.tail));
+                    // SAFETY: `C` is writable at the tile's valid columns.
+                    unsafe { store_lanes(tile.c.wrapping_offset(at), activate(f.activation, row[r]), lanes) }
                 }
             }
         }
