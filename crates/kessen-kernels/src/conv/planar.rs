@@ -84,6 +84,21 @@ struct Cut {
     rows: usize,
 }
 
+/// Output channels of one image that a tile computes together.
+#[derive(Clone, Copy)]
+struct Strip {
+    /// The image, its first channel and how many.
+    n: usize,
+    k: usize,
+    count: usize,
+    /// Weights of the first channel.
+    weights: *const f32,
+    /// The image's bordered copy.
+    copy: *const f32,
+    /// Panels of a tile at most.
+    wide: usize,
+}
+
 impl Planar {
     pub fn forward(d: &ConvDesc) -> Planar {
         Planar {
@@ -192,30 +207,19 @@ impl Planar {
             for index in 0..outs.div_ceil(tall) {
                 let part = even(outs, tall, index);
                 let weights = operands.w.wrapping_add(block * block_len + part.start);
-                let k = first + part.start;
+                let strip = Strip { n, k: first + part.start, count: part.len(), weights, copy, wide };
                 // SAFETY: the caller's promise.
-                unsafe {
-                    self.channels(family, operands, [n, k, part.len()], copy, weights, wide, rows.clone())
-                }
+                unsafe { self.channels(family, operands, strip, rows.clone()) }
             }
         }
     }
 
-    /// Some rows of `count` output channels from number `k` on, of image `n`.
+    /// Some rows of a few output channels.
     ///
     /// # Safety
-    /// As for [`Self::image`]; `weights` are those of the first of the channels.
-    #[allow(clippy::too_many_arguments)]
-    unsafe fn channels(
-        &self,
-        family: &Family,
-        operands: &Operands,
-        [n, k, count]: [usize; 3],
-        copy: *const f32,
-        weights: *const f32,
-        wide: usize,
-        rows: Range<usize>,
-    ) {
+    /// As for [`Self::image`].
+    unsafe fn channels(&self, family: &Family, operands: &Operands, strip: Strip, rows: Range<usize>) {
+        let Strip { n, k, count, weights, copy, wide } = strip;
         let [oh, ow] = self.out;
         let tiles = Tiles::new(self.out, wide, operands.finish.accumulate);
         let base = (n * self.outs + k) * oh * ow;
