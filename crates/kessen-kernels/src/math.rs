@@ -12,6 +12,9 @@ const LN2_HI: f32 = 0.693_359_4;
 const LN2_LO: f32 = -2.121_944_4e-4;
 /// (eʳ − 1 − r)/r² on |r| ≤ ½ ln 2.
 const EXP: [f32; 5] = [4.999_999_4e-1, 1.666_652e-1, 4.166_839_3e-2, 8.368_781e-3, 1.381_446_5e-3];
+/// (2ʳ − 1)/r on |r| ≤ ½.
+const EXP2: [f32; 6] =
+    [std::f32::consts::LN_2, 2.402_264_8e-1, 5.550_332_4e-2, 9.618_437e-3, 1.339_887_5e-3, 1.535_336_2e-4];
 /// (ln(1+f) − f + f²/2)/f³ on √½ ≤ 1+f ≤ √2.
 const LOG: [f32; 8] = [
     3.333_333e-1,
@@ -85,13 +88,16 @@ fn exp_parts<S: Simd>(s: S, x: S::F) -> (S::F, S::F) {
 pub(crate) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
     let x = s.splat(89.0).min(s.splat(-104.0).max(x));
     let (n, p) = exp_parts(s, x);
-    // Two factors, so that results below the normal range round once and those above become infinite.
-    let n = n.to_int();
-    let half = n.sar::<1>();
-    let bias = s.splat_i(127);
-    let a = (half + bias).shl::<23>().as_float();
-    let b = (n - half + bias).shl::<23>().as_float();
-    (p + s.splat(1.0)) * a * b
+    s.times_power(p + s.splat(1.0), n)
+}
+
+/// 2ˣ, error below 1 ulp.
+#[inline(always)]
+pub(crate) fn exp2<S: Simd>(s: S, x: S::F) -> S::F {
+    let x = s.splat(129.0).min(s.splat(-151.0).max(x));
+    let n = x.round();
+    let r = x - n;
+    s.times_power(poly(s, r, EXP2).mul_add(r, s.splat(1.0)), n)
 }
 
 /// ln x, error below 1 ulp; −∞ at 0, NaN below.

@@ -1,12 +1,16 @@
 //! The backward pass: one task for each head of each sample.
 
-use super::row;
-use super::{Attention, KEYS, Masks, QUERIES};
-use crate::gemm::Product;
+use super::operand::{Operands, copied_row, copy_rows, transpose_rows};
+use super::{Attention, KEYS, Masks, row};
+use crate::gemm::even;
 use crate::isa::Isa;
-use crate::micro::{Family, Finish, PANEL};
+use crate::micro::{Family, PANEL};
 use crate::threads::{self, Address, Shared, parallel_for};
+use std::f32::consts::LOG2_E;
 use std::ops::Range;
+
+/// Most queries of a tile: sums over them are long.
+const QUERIES: usize = 128;
 
 /// What the forward pass was given and has kept, and the gradient of its output.
 #[derive(Clone, Copy, Debug)]
@@ -27,17 +31,48 @@ pub struct Kept<'a> {
     pub d_o: &'a [f32],
 }
 
-impl Attention {
-    /// Elements of scratch of one thread: K and V in panels, whole rows of Q, dO and K, two tiles.
-    fn backward_each(&self) -> [usize; 7] {
-        let (panels, queries, keys) =
-            (self.panels_len(), self.copy_len(self.queries), self.copy_len(self.keys));
-        [panels, panels, queries, queries, keys, QUERIES * KEYS, QUERIES * KEYS]
-    }
+/// What one thread works with: a tile's operands and results.
+struct Scratch<'a> {
+    /// scale·Σ dO·O of all queries.
+    delta: &'a mut [f32],
+    /// Keys and values in panels.
+    k_panels: &'a mut [f32],
+    v_panels: &'a mut [f32],
+    /// Rows of K, Q and dO.
+    k: &'a mut [f32],
+    q: &'a mut [f32],
+    d_o: &'a mut [f32],
+    /// P and scale·dS, rows [`KEYS`] apart.
+    p: &'a mut [f32],
+    ds: &'a mut [f32],
+}
 
+impl Scratch<'_> {
+    /// Lengths of the parts.
+    fn lens(a: &Attention) -> [usize; 8] {
+        let (queries, keys) = (a.queries.min(QUERIES), a.keys.min(KEYS));
+        let panels = keys.next_multiple_of(PANEL) * a.width;
+        let [q, k] = [queries, keys].map(|rows| rows * copied_row(a.width));
+        [a.queries, panels, panels, k, q, q, queries * KEYS, queries * KEYS]
+    }
+}
+
+impl<'a> Scratch<'a> {
+    /// The parts of one thread's scratch.
+    fn new(a: &Attention, mut all: &'a mut [f32]) -> Self {
+        let [delta, k_panels, v_panels, k, q, d_o, p, ds] = Self::lens(a).map(|len| {
+            let (part, rest) = std::mem::take(&mut all).split_at_mut(len);
+            all = rest;
+            part
+        });
+        Scratch { delta, k_panels, v_panels, k, q, d_o, p, ds }
+    }
+}
+
+impl Attention {
     /// Number of elements of scratch that [`Attention::backward`] needs with the present number of threads.
     pub fn backward_scratch(&self) -> usize {
-        threads::count() * self.backward_each().iter().sum::<usize>()
+        threads::count() * Scratch::lens(self).iter().sum::<usize>()
     }
 
     /// The gradients of queries, keys and values, laid out like them.
@@ -75,7 +110,7 @@ impl Attention {
         let extent = self.extent(self.o, self.queries);
         assert!(kept.o.len() >= extent && kept.d_o.len() >= extent, "attention: outputs");
         assert_eq!(kept.sums.len(), self.sums_len(), "attention: sums");
-        let each: usize = self.backward_each().iter().sum();
+        let each: usize = Scratch::lens(self).iter().sum();
         let scratch = Shared::new(scratch);
         let (family, isa) = (Family::active(), Isa::active());
         parallel_for(self.batch * self.heads, |pair| {
@@ -88,69 +123,13 @@ impl Attention {
                 Address(dk.get().wrapping_add(self.k.at(b, h, 0))),
                 Address(dv.get().wrapping_add(self.v.at(b, h, 0))),
             ];
-            self.clear(grads[0], self.q.row, self.queries);
-            self.clear(grads[1], self.k.row, self.keys);
-            self.clear(grads[2], self.v.row, self.keys);
-            if self.keys > 0 && self.queries > 0 {
-                self.head(family, isa, kept, [b, h], grads, scratch);
-            }
+            let head = Head { attention: self, family, isa, kept, b, h, grads };
+            head.run(&mut Scratch::new(self, scratch));
         });
-    }
-
-    /// Zeros in `rows` rows.
-    fn clear(&self, at: Address<f32>, stride: usize, rows: usize) {
-        for row in 0..rows {
-            // SAFETY: a row of this task's head.
-            unsafe { std::slice::from_raw_parts_mut(at.get().wrapping_add(row * stride), self.width) }
-                .fill(0.0);
-        }
-    }
-
-    /// All gradients of one head.
-    fn head(
-        &self,
-        family: &'static Family,
-        isa: Isa,
-        kept: &Kept<'_>,
-        [b, h]: [usize; 2],
-        grads: [Address<f32>; 3],
-        scratch: &mut [f32],
-    ) {
-        let [kp, vp, qc, oc, kc, tile, _] = self.backward_each();
-        let (k_panels, rest) = scratch.split_at_mut(kp);
-        let (v_panels, rest) = rest.split_at_mut(vp);
-        let (q_copy, rest) = rest.split_at_mut(qc);
-        let (o_copy, rest) = rest.split_at_mut(oc);
-        let (k_copy, rest) = rest.split_at_mut(kc);
-        let (p, ds) = rest.split_at_mut(tile);
-        let (k, v) = (&kept.k[self.k.at(b, h, 0)..], &kept.v[self.v.at(b, h, 0)..]);
-        let (q, d_o) = (&kept.q[self.q.at(b, h, 0)..], &kept.d_o[self.o.at(b, h, 0)..]);
-        self.transpose_keys(k, self.k.row, k_panels);
-        self.transpose_keys(v, self.v.row, v_panels);
-        let head = Head {
-            attention: self,
-            family,
-            isa,
-            kept,
-            b,
-            h,
-            k_panels,
-            v_panels,
-            q: self.whole_rows(q, self.q.row, self.queries, q_copy),
-            d_o: self.whole_rows(d_o, self.o.row, self.queries, o_copy),
-            k: self.whole_rows(k, self.k.row, self.keys, k_copy),
-            grads,
-        };
-        for start in (0..self.queries).step_by(QUERIES) {
-            let rows = start..(start + QUERIES).min(self.queries);
-            for first in (0..self.visible(rows.end - 1)).step_by(KEYS) {
-                head.tile(rows.clone(), first, p, ds);
-            }
-        }
     }
 }
 
-/// One head of one sample; slices begin at its first row, with the distance of rows beside those that are read whole.
+/// One head of one sample.
 struct Head<'a> {
     attention: &'a Attention,
     family: &'static Family,
@@ -158,92 +137,135 @@ struct Head<'a> {
     kept: &'a Kept<'a>,
     b: usize,
     h: usize,
-    k_panels: &'a [f32],
-    v_panels: &'a [f32],
-    q: (&'a [f32], usize),
-    d_o: (&'a [f32], usize),
-    k: (&'a [f32], usize),
+    /// Gradients of queries, keys and values at the head's first rows.
     grads: [Address<f32>; 3],
 }
 
 impl Head<'_> {
-    /// What the queries `rows` and a tile of keys from `first` on add to all gradients.
-    fn tile(&self, rows: Range<usize>, first: usize, p: &mut [f32], ds: &mut [f32]) {
-        let a = self.attention;
-        let n = KEYS.min(a.visible(rows.end - 1) - first);
-        let size = [rows.len(), n];
-        let at = |(x, row): (&'_ [f32], usize), i: usize| x[i * row..].as_ptr();
-        let (q, d_o) = (&self.q.0[rows.start * self.q.1..], &self.d_o.0[rows.start * self.d_o.1..]);
-        let panels = first * a.width;
-        a.product_with_keys(self.family, size, a.scale, (q, self.q.1), &self.k_panels[panels..], p);
-        a.product_with_keys(self.family, size, 1.0, (d_o, self.d_o.1), &self.v_panels[panels..], ds);
-        for r in 0..rows.len() {
-            let line = r * KEYS..r * KEYS + n;
-            self.row(rows.start + r, first, &mut p[line.clone()], &mut ds[line]);
-        }
-        let [dq, dk, dv] = self.grads;
-        let across = [rows.len(), n, KEYS, 1];
-        let down = [n, rows.len(), 1, KEYS];
-        // SAFETY: the tiles' rows and columns, whole rows of the operands, and rows of this head's gradients.
-        unsafe {
-            self.add(across, ds, (at(self.k, first), self.k.1), dq.get().add(rows.start * a.q.row), a.q.row);
-            self.add(down, p, (d_o.as_ptr(), self.d_o.1), dv.get().add(first * a.v.row), a.v.row);
-            self.add(down, ds, (q.as_ptr(), self.q.1), dk.get().add(first * a.k.row), a.k.row);
-        }
-    }
-
-    /// Turns one query's products into what dV is summed from, and its dP into scale·dS.
-    fn row(&self, query: usize, first: usize, p: &mut [f32], ds: &mut [f32]) {
+    /// All gradients.
+    fn run(&self, scratch: &mut Scratch<'_>) {
         let (a, kept) = (self.attention, self.kept);
-        let pair = self.b * a.heads + self.h;
-        let seen = a.visible(query).saturating_sub(first).min(p.len());
-        let sum = kept.sums[pair * a.queries + query];
-        p[seen..].fill(0.0);
-        ds[seen..].fill(0.0);
-        let (p, ds) = (&mut p[..seen], &mut ds[..seen]);
-        row::probabilities(self.isa, p, a.row_mask(kept.masks, self.b, query, first, seen), sum);
-        let block = a.dropout_block(pair, query, first);
-        if let Some(d) = a.dropout {
-            d.apply_blocks(self.isa, block, ds);
+        let seen = if a.queries == 0 { 0 } else { a.visible(a.queries - 1) };
+        if seen > 0 {
+            let at = a.o.at(self.b, self.h, 0);
+            let (o, d_o) = ((&kept.o[at..], a.o.row), (&kept.d_o[at..], a.o.row));
+            row::dots(self.isa, o, d_o, a.width, a.scale, scratch.delta);
+        } else {
+            self.clear(0, 0..a.queries);
         }
-        let o = a.o.at(self.b, self.h, query);
-        let o = o..o + a.width;
-        let delta = row::dot(self.isa, &kept.o[o.clone()], &kept.d_o[o]);
-        row::gradient(self.isa, p, ds, delta, a.scale);
-        if let Some(d) = a.dropout {
-            d.apply_blocks(self.isa, block, p);
+        for first in (0..seen).step_by(KEYS) {
+            let keys = first..seen.min(first + KEYS);
+            self.take_keys(&keys, scratch);
+            let mut fresh = true;
+            for index in 0..a.queries.div_ceil(QUERIES) {
+                let rows = even(a.queries, QUERIES, index);
+                if a.visible(rows.end - 1) > first {
+                    self.tile(rows, &keys, fresh, scratch);
+                    fresh = false;
+                }
+            }
+        }
+        self.clear(1, seen..a.keys);
+        self.clear(2, seen..a.keys);
+    }
+
+    /// Writes zeros to rows of a gradient.
+    fn clear(&self, which: usize, rows: Range<usize>) {
+        for r in rows {
+            // SAFETY: a row of this task's head.
+            unsafe { std::slice::from_raw_parts_mut(self.grad(which, r).0, self.attention.width) }.fill(0.0);
         }
     }
 
-    /// Adds a tile (`rows × depth`, at strides) times whole rows to rows of a gradient.
-    ///
-    /// # Safety
-    /// The addresses hold `depth` whole rows of the operand and `rows` rows of the gradient, which nobody else uses.
-    unsafe fn add(
-        &self,
-        [rows, depth, a_row, a_col]: [usize; 4],
-        tile: &[f32],
-        (b, b_row): (*const f32, usize),
-        c: *mut f32,
-        c_row: usize,
-    ) {
-        let width = self.attention.width;
-        let product = Product {
-            n: width,
-            k: depth,
-            a: tile.as_ptr(),
-            a_row: a_row as isize,
-            a_col: a_col as isize,
-            a_panel: None,
-            b,
-            b_row: b_row as isize,
-            b_panel: PANEL as isize,
-            c,
-            c_row: c_row as isize,
-            c_panel: PANEL as isize,
-            finish: Finish::plain(true),
+    /// Where row `r` of a gradient lies, and the distance of rows.
+    fn grad(&self, which: usize, r: usize) -> (*mut f32, usize) {
+        let a = self.attention;
+        let row = [a.q.row, a.k.row, a.v.row][which];
+        (self.grads[which].get().wrapping_add(r * row), row)
+    }
+
+    /// Brings a tile's keys and values near.
+    fn take_keys(&self, keys: &Range<usize>, scratch: &mut Scratch<'_>) {
+        let (a, n) = (self.attention, keys.len());
+        let row = copied_row(a.width);
+        let k = &self.kept.k[a.k.at(self.b, self.h, keys.start)..];
+        let v = &self.kept.v[a.v.at(self.b, self.h, keys.start)..];
+        let panels = n.next_multiple_of(PANEL) * a.width;
+        copy_rows(self.isa, k, a.k.row, a.width, &mut scratch.k[..n * row]);
+        transpose_rows(scratch.k, row, [n, a.width], &mut scratch.k_panels[..panels]);
+        transpose_rows(v, a.v.row, [n, a.width], &mut scratch.v_panels[..panels]);
+    }
+
+    /// What the queries `rows` and a tile of keys add to all gradients; to those of keys and values nothing was added
+    /// before where `fresh`.
+    fn tile(&self, rows: Range<usize>, keys: &Range<usize>, fresh: bool, scratch: &mut Scratch<'_>) {
+        let a = self.attention;
+        let row = copied_row(a.width);
+        for (from, strides, to) in
+            [(self.kept.q, a.q, &mut *scratch.q), (self.kept.d_o, a.o, &mut *scratch.d_o)]
+        {
+            let from = &from[strides.at(self.b, self.h, rows.start)..];
+            copy_rows(self.isa, from, strides.row, a.width, &mut to[..rows.len() * row]);
+        }
+        for strip in a.strips(rows.clone()) {
+            if a.visible(strip.end - 1) > keys.start {
+                self.strip(strip, rows.start, keys, scratch);
+            }
+        }
+        // Keys that some of the queries don't see are cut into strips, which leave those queries out.
+        let cut = a.causal.is_some_and(|offset| keys.end > rows.start + 1 + offset);
+        let most = if cut { a.strip() } else { KEYS };
+        for index in 0..keys.len().div_ceil(most) {
+            let part = even(keys.len(), most, index);
+            let key = keys.start + part.start;
+            let skip = a.causal.map_or(0, |offset| key.saturating_sub(rows.start + offset).min(rows.len()));
+            let sums = [(&*scratch.ds, &*scratch.q, 1), (&*scratch.p, &*scratch.d_o, 2)];
+            for (tile, operand, which) in sums {
+                let operands = Operands {
+                    a: (tile[skip.min(rows.len() - 1) * KEYS + part.start..].as_ptr(), [1, KEYS]),
+                    b: (operand[skip.min(rows.len() - 1) * row..].as_ptr(), [row, PANEL]),
+                    c: self.grad(which, key),
+                };
+                let size = [part.len(), a.width, rows.len() - skip];
+                // SAFETY: columns of the tile, rows in whole panels, and rows of this head's gradient.
+                unsafe { operands.multiply(self.family, size, 1.0, !fresh) }
+            }
+        }
+    }
+
+    /// P and scale·dS of a strip of the tile whose first query is `start`, and what they add to the gradient of queries.
+    fn strip(&self, strip: Range<usize>, start: usize, keys: &Range<usize>, scratch: &mut Scratch<'_>) {
+        let (a, kept) = (self.attention, self.kept);
+        let (row, m) = (copied_row(a.width), strip.len());
+        let (first, n) = (keys.start, a.visible(strip.end - 1).min(keys.end) - keys.start);
+        let at = strip.start - start;
+        let p = &mut scratch.p[at * KEYS..(at + m) * KEYS];
+        let ds = &mut scratch.ds[at * KEYS..(at + m) * KEYS];
+        let products = [
+            (&*scratch.q, &*scratch.k_panels, a.scale * LOG2_E, p.as_mut_ptr()),
+            (&*scratch.d_o, &*scratch.v_panels, a.scale, ds.as_mut_ptr()),
+        ];
+        for (x, panels, factor, to) in products {
+            let operands = Operands {
+                a: (x[at * row..].as_ptr(), [row, 1]),
+                b: (panels.as_ptr(), [PANEL, a.width * PANEL]),
+                c: (to, KEYS),
+            };
+            // SAFETY: rows of the copies, panels of the tile's keys, and rows of the tile.
+            unsafe { operands.multiply(self.family, [m, n, a.width], factor, false) }
+        }
+        let pair = self.b * a.heads + self.h;
+        a.drop(self.isa, pair, &strip, [first, n], ds);
+        let sight = a.sight(kept.masks, self.b, strip.start, first, n);
+        let sums = &kept.sums[pair * a.queries..][strip.clone()];
+        row::gradient(self.isa, p, ds, &sight, keys.len(), sums, &scratch.delta[strip.clone()]);
+        a.drop(self.isa, pair, &strip, [first, n], p);
+        let operands = Operands {
+            a: (ds.as_ptr(), [KEYS, 1]),
+            b: (scratch.k.as_ptr(), [row, PANEL]),
+            c: self.grad(0, strip.start),
         };
-        // SAFETY: the caller's promise.
-        unsafe { product.block(self.family, 0..rows, 0..width.div_ceil(PANEL), None) }
+        // SAFETY: rows of the tile, rows in whole panels, and rows of this head's gradient.
+        unsafe { operands.multiply(self.family, [m, a.width, n], 1.0, first > 0) }
     }
 }

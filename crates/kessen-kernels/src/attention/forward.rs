@@ -1,20 +1,33 @@
 //! The forward pass.
 
-use super::row::{self, RowMask};
-use super::{Attention, KEYS, Masks, QUERIES};
-use crate::gemm::Product;
+use super::operand::{Operands, copied_row, copy_rows, transpose_rows};
+use super::row::{self, Rows, Running};
+use super::{Attention, KEYS, Masks, STRIP};
 use crate::isa::Isa;
-use crate::micro::{Family, Finish, PANEL};
+use crate::micro::{Family, PANEL};
 use crate::threads::{self, Address, Shared, parallel_for};
+use std::f32::consts::LOG2_E;
 use std::ops::Range;
 
 /// Heads of samples from which on queries are not cut into tasks.
 const ENOUGH: usize = 16;
+/// Queries of a task where they are.
+const TASK: usize = 112;
+/// Most queries for which keys and values are read where they lie: a copy would not pay.
+const FEW: usize = 4;
 
 impl Attention {
-    /// Elements of scratch of one thread: keys in panels, whole rows of values, one tile of products.
+    /// Elements of scratch of one thread: keys in panels, values in rows, a strip of products.
     fn forward_each(&self) -> [usize; 3] {
-        [self.panels_len(), self.copy_len(self.keys), QUERIES * KEYS]
+        let few = self.queries <= FEW;
+        let panels = if few { 0 } else { self.keys.next_multiple_of(PANEL) * self.width };
+        let values = if self.in_place() { 0 } else { self.keys * copied_row(self.width) };
+        [panels, values, STRIP * KEYS]
+    }
+
+    /// Whether values are read where they lie, in whole panels.
+    fn in_place(&self) -> bool {
+        self.queries <= FEW && self.width.is_multiple_of(PANEL)
     }
 
     /// Number of elements of scratch that [`Attention::forward`] needs with the present number of threads.
@@ -40,8 +53,7 @@ impl Attention {
         assert!(o.len() >= self.extent(self.o, self.queries), "attention: outputs");
         assert_eq!(sums.len(), self.sums_len(), "attention: sums");
         let pairs = self.batch * self.heads;
-        let tiles = self.queries.div_ceil(QUERIES);
-        let chunks = if pairs >= ENOUGH { 1 } else { tiles.div_ceil(2).max(1) };
+        let chunks = if pairs >= ENOUGH { 1 } else { self.queries.div_ceil(TASK).max(1) };
         let each: usize = self.forward_each().iter().sum();
         let (o, sums, scratch) = (Address(o.as_mut_ptr()), Shared::new(sums), Shared::new(scratch));
         let (family, isa) = (Family::active(), Isa::active());
@@ -54,20 +66,20 @@ impl Attention {
             let [panels, copy, _] = self.forward_each();
             let (panels, rest) = scratch.split_at_mut(panels);
             let (copy, products) = rest.split_at_mut(copy);
-            let head = if self.keys > 0 { &v[self.v.at(b, h, 0)..] } else { v };
-            let (values, value_row) = self.whole_rows(head, self.v.row, self.keys, copy);
-            if self.keys > 0 {
-                self.transpose_keys(&k[self.k.at(b, h, 0)..], self.k.row, panels);
-            }
-            let pass = Pass { attention: self, masks, family, isa, b, h, panels, values, value_row };
-            for tile in chunk * tiles / chunks..(chunk + 1) * tiles / chunks {
-                let rows = tile * QUERIES..((tile + 1) * QUERIES).min(self.queries);
+            let keys = k.get(self.k.at(b, h, 0)..).unwrap_or_default();
+            let values = v.get(self.v.at(b, h, 0)..).unwrap_or_default();
+            transpose_rows(keys, self.k.row, [self.keys, self.width], panels);
+            copy_rows(isa, values, self.v.row, self.width, copy);
+            let values =
+                if self.in_place() { (values, self.v.row) } else { (&*copy, copied_row(self.width)) };
+            let pass = Pass { attention: self, masks, family, isa, b, h, keys, panels, values };
+            let rows = self.queries * chunk / chunks..self.queries * (chunk + 1) / chunks;
+            for rows in self.strips(rows) {
+                let at = pair * self.queries;
                 // SAFETY: tasks have disjoint queries.
-                let sums =
-                    unsafe { sums.part(pair * self.queries + rows.start..pair * self.queries + rows.end) };
-                let start = self.o.at(b, h, rows.start);
-                let queries = &q[self.q.at(b, h, rows.start)..];
-                pass.tile(rows, queries, products, Address(o.get().wrapping_add(start)), sums);
+                let sums = unsafe { sums.part(at + rows.start..at + rows.end) };
+                let o = Address(o.get().wrapping_add(self.o.at(b, h, rows.start)));
+                pass.strip(rows.clone(), &q[self.q.at(b, h, rows.start)..], products, o, sums);
             }
         });
     }
@@ -81,14 +93,17 @@ struct Pass<'a> {
     isa: Isa,
     b: usize,
     h: usize,
+    /// Rows as they lie.
+    keys: &'a [f32],
+    /// Keys in panels, unless there are few queries.
     panels: &'a [f32],
-    values: &'a [f32],
-    value_row: usize,
+    /// Rows that may be read in whole panels, and their distance.
+    values: (&'a [f32], usize),
 }
 
 impl Pass<'_> {
-    /// A tile of queries against all keys they see; `queries` and `o` begin at its first row.
-    fn tile(
+    /// A strip of queries against all keys they see; `queries` and `o` begin at its first row.
+    fn strip(
         &self,
         rows: Range<usize>,
         queries: &[f32],
@@ -96,120 +111,55 @@ impl Pass<'_> {
         o: Address<f32>,
         sums: &mut [f32],
     ) {
-        let a = self.attention;
-        let (mut largest, mut total) = ([f32::NEG_INFINITY; QUERIES], [0.0; QUERIES]);
+        let (a, m) = (self.attention, rows.len());
+        let mut state = Running::new();
+        // SAFETY: rows of this strip, which are this task's.
+        let mut out = unsafe { Rows::new(o.get(), a.o.row, a.width) };
         let visible = a.visible(rows.end - 1);
-        let out = |r: usize| {
-            let at = o.get().wrapping_add(r * a.o.row);
-            // SAFETY: a row of this tile, which nobody else refers to.
-            unsafe { std::slice::from_raw_parts_mut(at, a.width) }
-        };
         if visible == 0 {
-            (0..rows.len()).for_each(|r| out(r).fill(0.0));
+            row::scale(self.isa, &mut out, &state.factor[..m]);
         }
         for first in (0..visible).step_by(KEYS) {
             let n = KEYS.min(visible - first);
-            self.keys_product(rows.len(), queries, first, n, products);
-            for r in 0..rows.len() {
-                let query = rows.start + r;
-                let seen = a.visible(query).saturating_sub(first).min(n);
-                let s = &mut products[r * KEYS..r * KEYS + n];
-                s[seen..].fill(0.0);
-                let s = &mut s[..seen];
-                let mask = a.row_mask(self.masks, self.b, query, first, seen);
-                let [m, factor, sum] = row::softmax(self.isa, s, mask, largest[r]);
-                if factor != 1.0 && first > 0 {
-                    row::scale(self.isa, out(r), factor);
-                }
-                (largest[r], total[r]) = (m, total[r] * factor + sum);
-                if let Some(d) = a.dropout {
-                    d.apply_blocks(self.isa, a.dropout_block(self.b * a.heads + self.h, query, first), s);
-                }
+            self.products(m, queries, first, n, products);
+            let sight = a.sight(self.masks, self.b, rows.start, first, n);
+            row::softmax(self.isa, products, m, &sight, &mut state);
+            if first > 0 {
+                row::scale(self.isa, &mut out, &state.factor[..m]);
             }
-            let product = Product {
-                n: a.width,
-                k: n,
-                a: products.as_ptr(),
-                a_row: KEYS as isize,
-                a_col: 1,
-                a_panel: None,
-                b: self.values[first * self.value_row..].as_ptr(),
-                b_row: self.value_row as isize,
-                b_panel: PANEL as isize,
-                c: o.get(),
-                c_row: a.o.row as isize,
-                c_panel: PANEL as isize,
-                finish: Finish::plain(first > 0),
+            a.drop(self.isa, self.b * a.heads + self.h, &rows, [first, n], products);
+            let operands = Operands {
+                a: (products.as_ptr(), [KEYS, 1]),
+                b: (self.values.0[first * self.values.1..].as_ptr(), [self.values.1, PANEL]),
+                c: (o.get(), a.o.row),
             };
-            // SAFETY: the tile's products, whole rows of values, and this task's rows of the output.
-            unsafe { product.block(self.family, 0..rows.len(), 0..a.width.div_ceil(PANEL), None) }
+            // SAFETY: the strip's products, whole panels of values, and this task's rows of the output.
+            unsafe { operands.multiply(self.family, [m, a.width, n], 1.0, first > 0) }
         }
-        for r in 0..rows.len() {
-            let none = total[r] == 0.0;
-            row::scale(self.isa, out(r), if none { 0.0 } else { 1.0 / total[r] });
-            sums[r] = if none { f32::INFINITY } else { largest[r] + total[r].ln() };
-        }
+        let mut factors = [0.0; STRIP];
+        row::close(self.isa, &state, &mut factors, sums);
+        row::scale(self.isa, &mut out, &factors[..m]);
     }
 
-    /// scale·Q·Kᵀ of the tile's queries with `n` keys from `first` on.
-    fn keys_product(&self, rows: usize, queries: &[f32], first: usize, n: usize, products: &mut [f32]) {
+    /// log₂ e·scale·Q·Kᵀ of the strip's queries with `n` keys from `first` on.
+    fn products(&self, m: usize, queries: &[f32], first: usize, n: usize, products: &mut [f32]) {
         let a = self.attention;
-        a.product_with_keys(
-            self.family,
-            [rows, n],
-            a.scale,
-            (queries, a.q.row),
-            &self.panels[first * a.width..],
-            products,
-        );
-    }
-}
-
-impl Attention {
-    /// `factor` times `rows` rows with `n` transposed rows of `panels`, into a tile of products.
-    pub(super) fn product_with_keys(
-        &self,
-        family: &Family,
-        [rows, n]: [usize; 2],
-        factor: f32,
-        (a, a_row): (&[f32], usize),
-        panels: &[f32],
-        products: &mut [f32],
-    ) {
-        let product = Product {
-            n,
-            k: self.width,
-            a: a.as_ptr(),
-            a_row: a_row as isize,
-            a_col: 1,
-            a_panel: None,
-            b: panels.as_ptr(),
-            b_row: PANEL as isize,
-            b_panel: (self.width * PANEL) as isize,
-            c: products.as_mut_ptr(),
-            c_row: KEYS as isize,
-            c_panel: PANEL as isize,
-            finish: Finish { alpha: factor, ..Finish::plain(false) },
+        let factor = a.scale * LOG2_E;
+        assert!(m <= STRIP && products.len() >= STRIP * KEYS && n <= KEYS, "attention: strip");
+        assert!(queries.len() >= (m - 1) * a.q.row + a.width, "attention: queries");
+        if self.panels.is_empty() {
+            for (r, products) in products.chunks_exact_mut(KEYS).take(m).enumerate() {
+                let (query, keys) = (&queries[r * a.q.row..][..a.width], &self.keys[first * a.k.row..]);
+                row::dots(self.isa, (query, 0), (keys, a.k.row), a.width, factor, &mut products[..n]);
+            }
+            return;
+        }
+        let operands = Operands {
+            a: (queries.as_ptr(), [a.q.row, 1]),
+            b: (self.panels[first * a.width..].as_ptr(), [PANEL, a.width * PANEL]),
+            c: (products.as_mut_ptr(), KEYS),
         };
-        assert!(rows <= QUERIES && products.len() >= QUERIES * KEYS && n <= KEYS);
-        assert!(
-            a.len() >= (rows - 1) * a_row + self.width
-                && panels.len() >= n.next_multiple_of(PANEL) * self.width
-        );
-        // SAFETY: lengths checked above.
-        unsafe { product.block(family, 0..rows, 0..n.div_ceil(PANEL), None) }
-    }
-
-    /// A query's masks for `n` keys from `first` on.
-    pub(super) fn row_mask<'a>(
-        &self,
-        masks: Masks<'a>,
-        b: usize,
-        query: usize,
-        first: usize,
-        n: usize,
-    ) -> RowMask<'a> {
-        let part = |m: &'a [f32], row: usize| &m[row * self.keys + first..row * self.keys + first + n];
-        RowMask { keys: masks.keys.map(|m| part(m, b)), bias: masks.bias.map(|m| part(m, query)) }
+        // SAFETY: lengths checked above; panels of all keys.
+        unsafe { operands.multiply(self.family, [m, n, a.width], factor, false) }
     }
 }

@@ -5,23 +5,32 @@
 //! maximum and sum (Milakov and Gimelshein, 2018; Dao et al., 2022) and keeps each query's ln Σ eˢ; the backward pass
 //! computes P again from it: dV = Pᵀ·dO, dP = dO·Vᵀ, dS = P·(dP − Σ dO·O), dQ = scale·dS·K, dK = scale·dSᵀ·Q.
 //!
+//! Queries go through a tile in strips, whose products stay in the first-level cache from the product through the softmax to
+//! the next product; under a causal mask a strip ends at the last key that it sees. The backward pass works on copies of a
+//! tile's rows: those of one head lie far apart and would fall on the same sets of the cache.
+//!
 //! A query that sees no key has the output 0 and gives no gradient. Each head of each sample is a task of its own (few
 //! heads are cut by queries in the forward pass), so threads never meet.
 
 mod backward;
 mod forward;
+mod operand;
 mod row;
 
 pub use backward::Kept;
 
 use crate::dropout::Dropout;
-use crate::layout::transpose_raw;
-use crate::micro::PANEL;
+use crate::gemm::even;
+use crate::isa::Isa;
+use row::Sight;
+use std::ops::Range;
 
-/// Queries of a tile.
-const QUERIES: usize = 56;
 /// Keys of a tile.
 const KEYS: usize = 128;
+/// Most queries that are worked on together, so that their products with a tile of keys stay in the first-level cache.
+const STRIP: usize = 28;
+/// The same under a causal mask, where products behind the last key that a strip sees are left out.
+const CAUSAL_STRIP: usize = 14;
 
 /// Distances of samples, heads and rows in memory; the `D` elements of a row follow each other. Heads side by side in
 /// rows of `H·D`, as a projection leaves them, need no transpose: `Strides { batch: T·H·D, head: D, row: H·D }`.
@@ -108,19 +117,18 @@ impl Attention {
         self.causal.map_or(self.keys, |offset| self.keys.min(last + 1 + offset))
     }
 
-    /// Rounded up to whole panels.
-    fn padded_width(&self) -> usize {
-        self.width.next_multiple_of(PANEL)
+    /// Queries of a strip at most.
+    fn strip(&self) -> usize {
+        if self.causal.is_some() { CAUSAL_STRIP } else { STRIP }
     }
 
-    /// Length of K or V transposed into panels of keys.
-    fn panels_len(&self) -> usize {
-        self.keys.next_multiple_of(PANEL) * self.width
-    }
-
-    /// Length of a padded copy of `rows` rows, which rows that end within a panel need.
-    fn copy_len(&self, rows: usize) -> usize {
-        if self.width.is_multiple_of(PANEL) { 0 } else { rows * self.padded_width() }
+    /// The queries of `rows` in strips.
+    fn strips(&self, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let most = self.strip();
+        (0..rows.len().div_ceil(most)).map(move |index| {
+            let part = even(rows.len(), most, index);
+            rows.start + part.start..rows.start + part.end
+        })
     }
 
     fn check(&self, q: &[f32], k: &[f32], v: &[f32], masks: Masks<'_>) {
@@ -131,36 +139,23 @@ impl Attention {
         assert!(masks.bias.is_none_or(|m| m.len() == self.queries * self.keys), "attention: bias");
     }
 
-    /// Transposes a head's keys (or values) into panels, `[⌈Tk/16⌉][D][16]`, lanes behind the last key 0.
-    fn transpose_keys(&self, rows: &[f32], stride: usize, panels: &mut [f32]) {
-        for (panel, to) in panels.chunks_exact_mut((self.width * PANEL).max(1)).enumerate() {
-            let count = PANEL.min(self.keys - panel * PANEL);
-            if count < PANEL {
-                to.fill(0.0);
-            }
-            let from = rows[panel * PANEL * stride..].as_ptr();
-            // SAFETY: `count` rows of the head, and one whole panel.
-            unsafe { transpose_raw(from, stride, to.as_mut_ptr(), PANEL, count, self.width) }
+    /// What the queries from `query` on see of `keys` keys from `first` on.
+    fn sight<'a>(&self, masks: Masks<'a>, b: usize, query: usize, first: usize, keys: usize) -> Sight<'a> {
+        let seen = |offset: usize| (query + 1 + offset) as isize - first as isize;
+        Sight {
+            keys,
+            causal: self.causal.map(seen),
+            mask: masks.keys.map(|mask| &mask[b * self.keys + first..]),
+            bias: masks.bias.map(|bias| (&bias[query * self.keys + first..], self.keys)),
         }
     }
 
-    /// Rows that may be read in whole panels: those of memory, or a copy where they end within a panel.
-    fn whole_rows<'b>(
-        &self,
-        rows: &'b [f32],
-        stride: usize,
-        count: usize,
-        copy: &'b mut [f32],
-    ) -> (&'b [f32], usize) {
-        if self.width.is_multiple_of(PANEL) {
-            return (rows, stride);
+    /// Drops some of the products of `rows` with keys from `first` on; rows of `x` lie [`KEYS`] apart.
+    fn drop(&self, isa: Isa, pair: usize, rows: &Range<usize>, [first, keys]: [usize; 2], x: &mut [f32]) {
+        let Some(dropout) = self.dropout else { return };
+        for (query, x) in rows.clone().zip(x.chunks_exact_mut(KEYS)) {
+            dropout.apply_blocks(isa, self.dropout_block(pair, query, first), &mut x[..keys]);
         }
-        let padded = self.padded_width();
-        for (row, to) in copy.chunks_exact_mut(padded).take(count).enumerate() {
-            to[..self.width].copy_from_slice(&rows[row * stride..][..self.width]);
-            to[self.width..].fill(0.0);
-        }
-        (copy, padded)
     }
 
     /// The block of dropout's counters where the keys of a query begin.

@@ -1,107 +1,252 @@
-//! What happens to one query's products with a tile of keys.
+//! What happens to a strip of queries' products with a tile of keys, one kernel call for all its rows.
+//!
+//! Products come scaled by log₂ e, so that exponentials are powers of two. Rows of tiles lie [`KEYS`] apart.
 
+use super::{KEYS, STRIP};
 use crate::math;
-use crate::simd::{Float, LANES, Simd, kernel};
+use crate::simd::{Float, Int, LANES, Simd, kernel};
+use std::f32::consts::{LN_2, LOG2_E};
 
-/// One query's masks for the keys at hand.
+/// What the queries of a strip see of a tile of keys.
 #[derive(Clone, Copy)]
-pub(super) struct RowMask<'a> {
-    /// 0 hides a key.
-    pub keys: Option<&'a [f32]>,
-    /// Added to the products.
-    pub bias: Option<&'a [f32]>,
+pub(super) struct Sight<'a> {
+    /// Keys of the tile.
+    pub keys: usize,
+    /// Keys that the first query sees, counted from the tile's first; each further query sees one more. `None`: all
+    /// see all.
+    pub causal: Option<isize>,
+    /// 0 hides a key; begins at the tile's first key.
+    pub mask: Option<&'a [f32]>,
+    /// Added to the products: begins at the first query's value for the tile's first key, with the distance of rows.
+    pub bias: Option<(&'a [f32], usize)>,
+}
+
+impl Sight<'_> {
+    /// How many of the keys row `r` sees.
+    #[inline(always)]
+    fn seen(&self, r: usize) -> usize {
+        self.causal.map_or(self.keys, |first| (first + r as isize).clamp(0, self.keys as isize) as usize)
+    }
+}
+
+/// Where the softmax of a strip's rows stands after some tiles of keys.
+pub(super) struct Running {
+    /// Largest exponent.
+    pub largest: [f32; STRIP],
+    /// Sum of 2^(s − largest).
+    pub total: [f32; STRIP],
+    /// Factor for what was summed before the last tile.
+    pub factor: [f32; STRIP],
+}
+
+impl Running {
+    /// Before the first tile.
+    pub fn new() -> Self {
+        Running { largest: [f32::NEG_INFINITY; STRIP], total: [0.0; STRIP], factor: [0.0; STRIP] }
+    }
+}
+
+/// Rows of a matrix in memory that are this value's alone.
+pub(super) struct Rows {
+    at: *mut f32,
+    distance: usize,
+    width: usize,
+}
+
+impl Rows {
+    /// Rows of `width` elements from `at` on.
+    ///
+    /// # Safety
+    /// The rows that are used while this lives are writable, and nobody else refers to them.
+    pub unsafe fn new(at: *mut f32, distance: usize, width: usize) -> Self {
+        Rows { at, distance, width }
+    }
+
+    #[inline(always)]
+    fn get(&mut self, r: usize) -> &mut [f32] {
+        // SAFETY: promised when this was made.
+        unsafe { std::slice::from_raw_parts_mut(self.at.wrapping_add(r * self.distance), self.width) }
+    }
 }
 
 kernel! {
-    /// Turns products into e^(s − m) with m the largest so far, given the largest before; returns m, the factor
-    /// e^(before − m) of what was summed before, and the sum.
-    pub(super) fn softmax(s: &mut [f32], mask: RowMask<'_>, before: f32) -> [f32; 3] = softmax_with;
-    /// Turns products into probabilities e^(s − sum).
-    pub(super) fn probabilities(s: &mut [f32], mask: RowMask<'_>, sum: f32) = probabilities_with;
-    /// Turns dP into dS = scale·p·(dp − delta).
-    pub(super) fn gradient(p: &[f32], dp: &mut [f32], delta: f32, scale: f32) = gradient_with;
-    /// x = a·x
-    pub(super) fn scale(x: &mut [f32], a: f32) = scale_with;
-    /// Σ a·b
-    pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 = dot_with;
+    /// Turns the products of `rows` rows into 2^(s − m), m being a row's largest so far; 0 where hidden.
+    pub(super) fn softmax(x: &mut [f32], rows: usize, sight: &Sight<'_>, state: &mut Running) = softmax_with;
+    /// Turns products s and dP of as many rows as there are sums into P = 2^(s − log₂ e·sum) and dS = P·(dP − delta), 0
+    /// where hidden and up to key `end`.
+    pub(super) fn gradient(p: &mut [f32], ds: &mut [f32], sight: &Sight<'_>, end: usize, sums: &[f32], delta: &[f32]) = gradient_with;
+    /// Multiplies each row by its factor; writes zeros where that is 0.
+    pub(super) fn scale(rows: &mut Rows, factors: &[f32]) = scale_with;
+    /// 1/total, and largest/log₂ e + ln total; 0 and +∞ for rows that have seen nothing.
+    pub(super) fn close(state: &Running, factors: &mut [f32], sums: &mut [f32]) = close_with;
+    /// factor·Σ a·b of rows of `width` elements, as many as `y` has, each operand with its distance of rows.
+    pub(super) fn dots(a: (&[f32], usize), b: (&[f32], usize), width: usize, factor: f32, y: &mut [f32]) = dots_with;
+    /// Copies rows `row` apart to rows `to_row` apart, with zeros up to a whole vector.
+    pub(super) fn copy(from: &[f32], row: usize, width: usize, to: &mut [f32], to_row: usize) = copy_with;
 }
 
-/// The products with bias, −∞ where hidden.
+/// The lanes in front of `count`.
 #[inline(always)]
-fn masked<S: Simd>(s: S, x: &[f32], mask: RowMask<'_>, at: usize) -> S::F {
-    let mut v = s.load_part(x);
-    if let Some(bias) = mask.bias {
-        v = v + s.load_part(&bias[at..at + x.len()]);
-    }
-    if let Some(keys) = mask.keys {
-        let hidden = s.load_part(&keys[at..at + x.len()]).eq(s.splat(0.0));
-        v = s.splat(f32::NEG_INFINITY).select(hidden, v);
-    }
-    v
+fn lanes_below<S: Simd>(s: S, count: usize) -> S::M {
+    s.iota().to_float().lt(s.splat(count as f32))
 }
 
+/// The vector `x` of row `r` from key `at` on with its bias; −∞ where hidden or behind the `seen` keys.
 #[inline(always)]
-fn softmax_with<S: Simd>(s: S, x: &mut [f32], mask: RowMask<'_>, before: f32) -> [f32; 3] {
-    let mut largest = before;
-    let mut acc = s.splat(f32::NEG_INFINITY);
-    for (i, x) in x.chunks_mut(LANES).enumerate() {
-        let v = masked(s, x, mask, i * LANES);
-        v.store_part(x);
-        if x.len() == LANES {
-            acc = acc.select(acc.is_nan(), acc.max(v));
-        } else {
-            for &x in x.iter() {
-                largest = if largest > x || largest.is_nan() { largest } else { x };
+fn masked<S: Simd>(s: S, x: &[f32; LANES], sight: &Sight<'_>, r: usize, at: usize, seen: usize) -> S::F {
+    let end = seen.min(at + LANES);
+    let hide = s.splat(f32::NEG_INFINITY);
+    let mut v = s.load(x);
+    if let Some((bias, row)) = sight.bias {
+        v = s.load_part(&bias[r * row + at..r * row + end]).mul_add(s.splat(LOG2_E), v);
+    }
+    if let Some(mask) = sight.mask {
+        v = hide.select(s.load_part(&mask[at..end]).eq(s.splat(0.0)), v);
+    }
+    if end < at + LANES { v.select(lanes_below(s, end - at), hide) } else { v }
+}
+
+/// Masks the rows and returns each one's largest, with what it was before.
+#[inline(always)]
+fn largest<S: Simd>(
+    s: S,
+    x: &mut [f32],
+    rows: usize,
+    sight: &Sight<'_>,
+    before: &[f32; STRIP],
+) -> [f32; STRIP] {
+    let plain = sight.mask.is_none() && sight.bias.is_none();
+    let mut all = *before;
+    for (r, line) in x.chunks_exact_mut(KEYS).take(rows).enumerate() {
+        let seen = sight.seen(r);
+        let (line, hidden) =
+            line[..sight.keys.next_multiple_of(LANES)].split_at_mut(seen.next_multiple_of(LANES));
+        hidden.fill(0.0);
+        let mut largest = s.splat(f32::NEG_INFINITY);
+        for (i, x) in line.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+            let v = masked(s, x, sight, r, i * LANES, seen);
+            if !plain || (i + 1) * LANES > seen {
+                v.store(x);
             }
+            largest = v.max(largest);
         }
+        all[r] = all[r].max(largest.largest_number());
     }
-    let lanes = acc.largest();
-    largest = if largest > lanes || largest.is_nan() { largest } else { lanes };
-    if largest == f32::NEG_INFINITY {
-        x.fill(0.0);
-        return [largest, 1.0, 0.0];
-    }
-    let (m, mut sum, mut tail) = (s.splat(largest), s.splat(0.0), 0.0);
-    for x in x.chunks_mut(LANES) {
-        let e = math::exp(s, s.load_part(x) - m);
-        e.store_part(x);
-        if x.len() == LANES {
+    all
+}
+
+#[inline(always)]
+fn softmax_with<S: Simd>(s: S, x: &mut [f32], rows: usize, sight: &Sight<'_>, state: &mut Running) {
+    // All rows' largest first: one row's would have to be waited for.
+    let largest = largest(s, x, rows, sight, &state.largest);
+    for (r, line) in x.chunks_exact_mut(KEYS).take(rows).enumerate() {
+        let whole = sight.seen(r).next_multiple_of(LANES);
+        // Where nothing was seen yet, all powers are 0.
+        let m = s.splat(if largest[r] == f32::NEG_INFINITY { 0.0 } else { largest[r] });
+        let mut sum = s.splat(0.0);
+        for x in line[..whole].as_chunks_mut::<LANES>().0 {
+            let e = math::exp2(s, s.load(x) - m);
+            e.store(x);
             sum = sum + e;
-        } else {
-            tail = s.load_part(x).sum();
+        }
+        let factor = math::exp2(s, s.splat(state.largest[r]) - m).array()[0];
+        state.total[r] = state.total[r] * factor + sum.sum();
+        state.factor[r] = factor;
+    }
+    state.largest = largest;
+}
+
+#[inline(always)]
+fn gradient_with<S: Simd>(
+    s: S,
+    p: &mut [f32],
+    ds: &mut [f32],
+    sight: &Sight<'_>,
+    end: usize,
+    sums: &[f32],
+    delta: &[f32],
+) {
+    for r in 0..sums.len() {
+        let line = r * KEYS..r * KEYS + end.next_multiple_of(LANES);
+        let seen = sight.seen(r);
+        let whole = seen.next_multiple_of(LANES);
+        let (p, p_hidden) = p[line.clone()].split_at_mut(whole);
+        let (ds, ds_hidden) = ds[line].split_at_mut(whole);
+        p_hidden.fill(0.0);
+        ds_hidden.fill(0.0);
+        let (sum, delta) = (s.splat(sums[r] * LOG2_E), s.splat(delta[r]));
+        let (p, ds) = (p.as_chunks_mut::<LANES>().0, ds.as_chunks_mut::<LANES>().0);
+        for i in 0..p.len() {
+            let power = math::exp2(s, masked(s, &p[i], sight, r, i * LANES, seen) - sum);
+            let mut d = s.load(&ds[i]) - delta;
+            if (i + 1) * LANES > seen {
+                d = d.select(lanes_below(s, seen - i * LANES), s.splat(0.0));
+            }
+            power.store(&mut p[i]);
+            (power * d).store(&mut ds[i]);
         }
     }
-    let factor = math::exp(s, s.splat(before) - m).array()[0];
-    [largest, factor, sum.sum() + tail]
 }
 
 #[inline(always)]
-fn probabilities_with<S: Simd>(s: S, x: &mut [f32], mask: RowMask<'_>, sum: f32) {
-    for (i, x) in x.chunks_mut(LANES).enumerate() {
-        math::exp(s, masked(s, x, mask, i * LANES) - s.splat(sum)).store_part(x);
+fn scale_with<S: Simd>(s: S, rows: &mut Rows, factors: &[f32]) {
+    for (r, &factor) in factors.iter().enumerate() {
+        if factor == 0.0 {
+            rows.get(r).fill(0.0);
+            continue;
+        }
+        let (vectors, tail) = rows.get(r).as_chunks_mut::<LANES>();
+        for x in vectors {
+            (s.load(x) * s.splat(factor)).store(x);
+        }
+        (s.load_tail(tail) * s.splat(factor)).store_tail(tail);
     }
 }
 
 #[inline(always)]
-fn gradient_with<S: Simd>(s: S, p: &[f32], dp: &mut [f32], delta: f32, scale: f32) {
-    for (p, dp) in p.chunks(LANES).zip(dp.chunks_mut(LANES)) {
-        let d = s.load_part(dp) - s.splat(delta);
-        (s.load_part(p) * d * s.splat(scale)).store_part(dp);
+fn close_with<S: Simd>(s: S, state: &Running, factors: &mut [f32], sums: &mut [f32]) {
+    let rows = sums.len();
+    let parts = factors[..rows].chunks_mut(LANES).zip(sums.chunks_mut(LANES));
+    for (i, (factor, sum)) in parts.enumerate() {
+        let at = i * LANES..rows.min((i + 1) * LANES);
+        let (largest, total) = (s.load_part(&state.largest[at.clone()]), s.load_part(&state.total[at]));
+        let none = total.eq(s.splat(0.0));
+        s.splat(0.0).select(none, s.splat(1.0) / total).store_part(factor);
+        let log = largest.mul_add(s.splat(LN_2), math::log(s, total));
+        s.splat(f32::INFINITY).select(none, log).store_part(sum);
     }
 }
 
 #[inline(always)]
-fn scale_with<S: Simd>(s: S, x: &mut [f32], a: f32) {
-    for x in x.chunks_mut(LANES) {
-        (s.load_part(x) * s.splat(a)).store_part(x);
+fn dots_with<S: Simd>(
+    s: S,
+    a: (&[f32], usize),
+    b: (&[f32], usize),
+    width: usize,
+    factor: f32,
+    y: &mut [f32],
+) {
+    for (r, y) in y.iter_mut().enumerate() {
+        let (a, a_tail) = a.0[r * a.1..][..width].as_chunks::<LANES>();
+        let (b, b_tail) = b.0[r * b.1..][..width].as_chunks::<LANES>();
+        let mut sum = s.load_tail(a_tail) * s.load_tail(b_tail);
+        for i in 0..a.len() {
+            sum = s.load(&a[i]).mul_add(s.load(&b[i]), sum);
+        }
+        *y = factor * sum.sum();
     }
 }
 
 #[inline(always)]
-fn dot_with<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
-    let mut sum = s.splat(0.0);
-    for (a, b) in a.chunks(LANES).zip(b.chunks(LANES)) {
-        sum = s.load_part(a).mul_add(s.load_part(b), sum);
+fn copy_with<S: Simd>(s: S, from: &[f32], row: usize, width: usize, to: &mut [f32], to_row: usize) {
+    for (r, to) in to.chunks_exact_mut(to_row).enumerate() {
+        let (from, tail) = from[r * row..][..width].as_chunks::<LANES>();
+        let to = to.as_chunks_mut::<LANES>().0;
+        for i in 0..from.len() {
+            s.load(&from[i]).store(&mut to[i]);
+        }
+        if !tail.is_empty() {
+            s.load_tail(tail).store(&mut to[from.len()]);
+        }
     }
-    sum.sum()
 }

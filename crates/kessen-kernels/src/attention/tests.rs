@@ -108,7 +108,7 @@ impl Case {
     }
 }
 
-const SIZES: [[usize; 5]; 9] = [
+const SIZES: [[usize; 5]; 11] = [
     [1, 1, 1, 1, 1],
     [2, 2, 5, 7, 4],
     [1, 3, 16, 16, 16],
@@ -118,6 +118,8 @@ const SIZES: [[usize; 5]; 9] = [
     [2, 1, 57, 129, 16],
     [4, 5, 20, 20, 8],
     [1, 1, 2, 0, 8],
+    [1, 2, 0, 5, 8],
+    [1, 1, 260, 140, 16],
 ];
 
 #[test]
@@ -160,7 +162,7 @@ fn dropout_masks_probabilities_alike_in_both_passes() {
     let (a, mut drop) = (c.a, Vec::new());
     for (pair, i) in (0..4).flat_map(|p| (0..a.queries).map(move |i| (p, i))) {
         let mut row = vec![1.0; a.keys];
-        d.apply_blocks(crate::isa::Isa::active(), a.dropout_block(pair, i, 0), &mut row);
+        d.apply_blocks(Isa::active(), a.dropout_block(pair, i, 0), &mut row);
         drop.extend(wide(&row));
     }
     assert!(drop.iter().filter(|&&f| f == 0.0).count() > drop.len() / 4);
@@ -173,5 +175,14 @@ fn large_scores_stay_finite() {
     c.values[0].iter_mut().for_each(|x| *x *= 1e4);
     for result in c.run() {
         assert!(result.iter().all(|x| x.is_finite()));
+    }
+}
+
+#[test]
+fn nan_in_a_query_reaches_its_output_alone() {
+    let mut c = case([1, 1, 40, 50, 16], 0);
+    c.values[0][7 * 16 + 3] = f32::NAN;
+    for (i, o) in c.run()[0].chunks_exact(16).enumerate() {
+        assert!(o.iter().all(|x| x.is_nan() == (i == 7)), "query {i}");
     }
 }

@@ -13,7 +13,7 @@ macro_rules! apply {
         }
     )*};
 }
-apply! { exp_all exp_with exp log_all log_with log tanh_all tanh_with tanh sigmoid_all sigmoid_with sigmoid
+apply! { exp_all exp_with exp exp2_all exp2_with exp2 log_all log_with log tanh_all tanh_with tanh sigmoid_all sigmoid_with sigmoid
 softplus_all softplus_with softplus erf_all erf_with erf cdf_all cdf_with normal_cdf sin_all sin_with sin
 cos_all cos_with cos }
 
@@ -67,10 +67,13 @@ fn errors_stay_below_the_documented_bounds() {
     type Row = (&'static str, Apply, fn(f64) -> f64, f32, f32, f64);
     let sigmoid64 = |x: f64| 1.0 / (1.0 + (-x).exp());
     let softplus64 = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
-    let rows: [Row; 18] = [
+    let rows: [Row; 21] = [
         ("exp", exp_all, f64::exp, -110.0, 88.7, 1.1),
         ("exp", exp_all, f64::exp, -1.0, 1.0, 1.1),
         ("exp", exp_all, f64::exp, -1e-6, 1e-6, 1.1),
+        ("exp2", exp2_all, f64::exp2, -160.0, 127.9, 1.0),
+        ("exp2", exp2_all, f64::exp2, -1.0, 1.0, 1.0),
+        ("exp2", exp2_all, f64::exp2, -1e-6, 1e-6, 1.0),
         ("log", log_all, f64::ln, 0.4, 2.5, 1.0),
         ("log", log_all, f64::ln, 1e-38, 1e-37, 1.0),
         ("log", log_all, f64::ln, 1e-44, 1e-39, 1.0),
@@ -110,9 +113,10 @@ fn errors_stay_below_the_documented_bounds() {
 #[test]
 fn limits_and_nan() {
     let (inf, nan) = (f32::INFINITY, f32::NAN);
-    let rows: [(&str, Apply, [f32; 6]); 9] = [
+    let rows: [(&str, Apply, [f32; 6]); 10] = [
         // arguments: -inf, inf, NaN, -0, 0, -1000
         ("exp", exp_all, [0.0, inf, nan, 1.0, 1.0, 0.0]),
+        ("exp2", exp2_all, [0.0, inf, nan, 1.0, 1.0, 0.0]),
         ("log", log_all, [nan, inf, nan, -inf, -inf, nan]),
         ("tanh", tanh_all, [-1.0, 1.0, nan, -0.0, 0.0, -1.0]),
         ("sigmoid", sigmoid_all, [0.0, 1.0, nan, 0.5, 0.5, 0.0]),

@@ -80,6 +80,7 @@ impl Simd for Avx512 {
         fn load(self, x: &[f32; LANES]) -> F { F(_mm512_loadu_ps(x.as_ptr())) }
         fn load_tail(self, x: &[f32]) -> F { F(_mm512_maskz_loadu_ps(first(x.len().min(LANES)), x.as_ptr())) }
         fn load_i(self, x: &[i32; LANES]) -> I { I(_mm512_loadu_si512(x.as_ptr().cast())) }
+        fn times_power(self, x: F, n: F) -> F { F(_mm512_scalef_ps(x.0, n.0)) }
     }
 }
 

@@ -52,6 +52,14 @@ pub(crate) trait Simd: Copy {
     }
     /// Sixteen integers.
     fn load_i(self, x: &[i32; LANES]) -> Self::I;
+    /// `x · 2ⁿ`, rounded once, for whole numbers `n` from −252 to 254.
+    #[inline(always)]
+    fn times_power(self, x: Self::F, n: Self::F) -> Self::F {
+        // Two factors, so that results below the normal range round once and those above become infinite.
+        let n = n.to_int();
+        let (half, bias) = (n.sar::<1>(), self.splat_i(127));
+        x * (half + bias).shl::<23>().as_float() * (n - half + bias).shl::<23>().as_float()
+    }
     /// The lanes' own numbers, 0 to 15.
     #[inline(always)]
     fn iota(self) -> Self::I {
