@@ -62,6 +62,7 @@ impl Operands {
             c: self.c.0,
             c_row: self.c.1 as isize,
             c_panel: PANEL as isize,
+            rows_follow: false,
             finish: Finish { alpha: factor, ..Finish::plain(accumulate) },
         };
         // SAFETY: the caller's promise.

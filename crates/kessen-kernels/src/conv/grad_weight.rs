@@ -10,7 +10,7 @@ use super::desc::{ConvDesc, Layout};
 use super::{check_operands, check_scratch};
 use crate::gemm::even;
 use crate::isa::Isa;
-use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Sum, Tile};
+use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
 use crate::threads::{self, Address};
 use std::ops::Range;
 
@@ -287,6 +287,7 @@ impl Job<'_> {
                             c: part.dw.wrapping_add(((block * taps + tap) * PANEL + r.start) * PANEL),
                             c_panel: 0,
                             tail: PANEL,
+                            soon: Soon::NONE,
                             finish: Finish::plain(accumulate),
                         };
                         // SAFETY: terms lie inside `x` and `dy`, the tile inside this task's blocks.
@@ -317,6 +318,7 @@ impl Job<'_> {
                 c: dw.wrapping_add((tap[0] * kw + tap[1]) * PANEL),
                 c_panel: 0,
                 tail: PANEL,
+                soon: Soon::NONE,
                 finish: Finish::plain(accumulate),
             };
             let places = Rows::strided(d.dilation[1] as isize * BLOCK, BLOCK);
@@ -374,6 +376,7 @@ impl Job<'_> {
                     c: part.dw.wrapping_add((o * terms + r.start) * PANEL),
                     c_panel: (terms * PANEL) as isize,
                     tail: PANEL,
+                    soon: Soon::NONE,
                     finish: Finish::plain(accumulate),
                 };
                 // SAFETY: terms lie inside the bordered images and `dy`, the tile inside this task's blocks.

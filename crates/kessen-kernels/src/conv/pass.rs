@@ -7,7 +7,7 @@
 
 use super::moments::{Moments, Partials};
 use crate::gemm::even;
-use crate::micro::{Clip, Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Sum, Tile};
+use crate::micro::{Clip, Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
 use crate::threads;
 use std::ops::Range;
 
@@ -239,6 +239,7 @@ impl Pass {
                     c: operands.y.wrapping_offset(c_base),
                     c_panel: self.out_block,
                     tail: PANEL,
+                    soon: Soon::NONE,
                     finish: finish.at(0, panel * PANEL, c_base),
                 };
                 // SAFETY: the caller's promise.

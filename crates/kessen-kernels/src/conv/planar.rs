@@ -11,7 +11,7 @@
 use super::desc::{ConvDesc, Layout};
 use super::planes::Planes;
 use crate::gemm::even;
-use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Sum, Tile};
+use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
 use crate::threads::{self, Address};
 use std::ops::Range;
 
@@ -241,6 +241,7 @@ impl Planar {
                     c: operands.y.wrapping_add(offset),
                     c_panel: steps[1] as isize,
                     tail,
+                    soon: Soon::NONE,
                     finish: operands.finish.at(k, 0, offset as isize),
                 };
                 let sum = self.sum(taps.len(), steps[0] as isize);

@@ -203,6 +203,7 @@ pub fn run(g: &Gemm, a: &[f32], b: &[f32], c: &mut [f32], epilogue: &Epilogue, s
             c: c.as_mut_ptr().wrapping_add(offset),
             c_row: g.ldc as isize,
             c_panel: PANEL as isize,
+            rows_follow: false,
             finish: Finish::new(epilogue).at(0, 0, offset as isize),
         };
         // SAFETY: operands were checked against the shape.
@@ -259,6 +260,7 @@ pub fn forward(
         c: y.as_mut_ptr(),
         c_row: l.outputs as isize,
         c_panel: PANEL as isize,
+        rows_follow: false,
         finish: Finish::new(epilogue),
     };
     // SAFETY: lengths checked.
@@ -332,6 +334,7 @@ pub fn grad_weight(l: &Linear, x: &[f32], dy: &[f32], dw: &mut [f32], accumulate
         c: dw.as_mut_ptr(),
         c_row: PANEL as isize,
         c_panel: panels_len(inputs, PANEL) as isize,
+        rows_follow: false,
         finish: Finish::plain(accumulate),
     };
     // SAFETY: lengths checked.

@@ -174,6 +174,7 @@ impl Item<'_> {
             c: self.c,
             c_row: g.ldc as isize,
             c_panel: PANEL as isize,
+            rows_follow: !g.per_item() && g.m * g.n * g.k > SERIAL_WORK,
             finish: self.finish,
         };
         let copy = product.collides(rows.len(), panels.len()).then_some(copy);

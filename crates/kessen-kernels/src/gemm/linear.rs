@@ -3,20 +3,24 @@
 //! Glossary: `B` rows of the batch, `I` inputs, `O` outputs. Weights are `[⌈O/16⌉][I][16]` ([`crate::layout`]'s panels
 //! of the `I × O` matrix); lanes beyond `O` are zero and stay zero.
 
-use super::product::{COPY_LEN, MAX_BLOCK_ROWS, Product, WIDE_TASK, even, task_panels};
+use super::outer::{Outer, Sink};
+use super::product::{ENOUGH_TASKS, even};
 use super::{Gemm, SERIAL_WORK, pack::Source};
 use crate::epilogue::Epilogue;
+use crate::isa::Isa;
 use crate::layout::{panels_len, transpose_raw};
-use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Sum, Tile};
+use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
 use crate::optim::Pieces;
 use crate::threads::{self, Address, Shared};
 
 /// Input rows of one task of the gradient to the inputs.
 const INPUT_ROWS: usize = 224;
+/// The same at least, where there would be fewer than [`ENOUGH_TASKS`] tasks.
+const LEAST_INPUT_ROWS: usize = 56;
+/// Many tasks are a multiple of this.
+const EVEN_PARTS: usize = 4;
 /// Elements that one task transposes at least.
 const TURN_WORK: usize = 1 << 14;
-/// Floats of a tile of the weights' gradient that is used up at once.
-const TILE_LEN: usize = MAX_BLOCK_ROWS * WIDE_TASK * PANEL;
 
 /// The shape of a fully connected layer `y[B][O] = x[B][I]·W + b`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,6 +193,15 @@ impl Linear {
         unsafe { self.grad_input_sweep(&operands, dx, accumulate, buffers) }
     }
 
+    /// Input rows of one task of the gradient to the inputs: as many as suit the cache, fewer where there would be few
+    /// tasks, and in numbers that divide well among threads.
+    fn input_rows(&self) -> usize {
+        let parts = self.inputs.div_ceil(INPUT_ROWS);
+        let parts = parts.max((self.inputs / LEAST_INPUT_ROWS).min(ENOUGH_TASKS)).max(1);
+        let parts = if parts > EVEN_PARTS { parts.next_multiple_of(EVEN_PARTS) } else { parts };
+        self.inputs.div_ceil(parts).max(1)
+    }
+
     /// `dx (+)= dy·Wᵀ` from operands in place; `buffers` has [`Self::grad_input_buffers`].
     ///
     /// # Safety
@@ -202,13 +215,14 @@ impl Linear {
     ) {
         let (dx, buffers) = (Address(dx.as_mut_ptr()), Shared::new(buffers));
         let each = panels_len(INPUT_ROWS, self.batch);
-        let rows = if self.is_small() { self.inputs.max(1) } else { INPUT_ROWS };
-        threads::parallel_chunks(self.inputs, rows, |range| {
+        let most = self.input_rows();
+        let parts = self.inputs.div_ceil(most);
+        threads::parallel_for(if self.is_small() { 1 } else { parts }, |task| {
             let at = threads::worker() * each;
             // SAFETY: each worker has its own buffer.
             let buffer = unsafe { buffers.part(at..at + each) };
-            for start in range.clone().step_by(INPUT_ROWS) {
-                let rows = start..(start + INPUT_ROWS).min(range.end);
+            for index in if self.is_small() { 0..parts } else { task..task + 1 } {
+                let rows = even(self.inputs, most, index);
                 // SAFETY: tasks' columns of `dx` are disjoint; the caller's promise.
                 unsafe {
                     self.grad_input_rows(operands, rows.clone(), buffer);
@@ -277,12 +291,21 @@ impl Linear {
                 for index in 0..rows.len().div_ceil(tall) {
                     let r = even(rows.len(), tall, index);
                     let first = part.start * depth;
+                    // The last panels ask for the weights of the next blocks of outputs.
+                    let soon = if panel + nv >= panels {
+                        let next = if part.end < blocks { part.end * inputs } else { rows.len() };
+                        let at = (next + rows.start + r.start) * depth;
+                        Soon::strided(weight.as_ptr().wrapping_add(at), step, depth)
+                    } else {
+                        Soon::NONE
+                    };
                     let tile = Tile {
                         a: weight.as_ptr().wrapping_add(first * inputs + (rows.start + r.start) * depth),
                         b: dy_t.as_ptr().wrapping_add(panel * b_panel + first * PANEL),
                         c: buffer.as_mut_ptr().wrapping_add(panel * c_panel + r.start * PANEL),
                         c_panel: c_panel as isize,
                         tail: PANEL,
+                        soon,
                         finish: Finish::plain(part.start > 0),
                     };
                     // SAFETY: inside weights, panels and buffer.
@@ -295,7 +318,7 @@ impl Linear {
 
     /// Floats of scratch for [`Self::grad_weight`].
     pub fn grad_weight_scratch(&self) -> usize {
-        panels_len(self.batch, self.outputs) + threads::count() * COPY_LEN
+        threads::count() * Outer::scratch(false)
     }
 
     /// `dW (+)= xᵀ·dy`, in panels like the weights.
@@ -306,11 +329,9 @@ impl Linear {
         assert!(dw.len() >= self.weight_len(), "linear: dw has {} elements", dw.len());
         let wanted = self.grad_weight_scratch();
         assert!(scratch.len() >= wanted, "linear: scratch of {} floats, {wanted} needed", scratch.len());
-        let panel = panels_len(self.inputs, PANEL) as isize;
-        let (packed, copies) = scratch.split_at_mut(panels_len(self.batch, self.outputs));
-        let product = self.weight_product(x, dy, accumulate, packed).into_panels(dw.as_mut_ptr(), panel);
-        // SAFETY: lengths checked.
-        unsafe { product.run(Family::active(), self.inputs, self.is_small(), copies) }
+        let sink = Sink::Store { dw: dw.as_mut_ptr(), accumulate };
+        // SAFETY: lengths checked, those of the operands in `outer`.
+        unsafe { self.outer(x, dy).run(sink, self.is_small(), scratch) }
     }
 
     /// Whether a product stays on the calling thread.
@@ -318,42 +339,16 @@ impl Linear {
         self.batch * self.inputs * self.outputs <= SERIAL_WORK
     }
 
-    /// `xᵀ·dy` with `dy` packed into `scratch`; where the result goes is left open.
-    fn weight_product(&self, x: &[f32], dy: &[f32], accumulate: bool, scratch: &mut [f32]) -> Product {
-        let Linear { batch, inputs, outputs } = *self;
-        assert!(x.len() >= batch * inputs, "linear: x has {} elements", x.len());
-        assert!(dy.len() >= batch * outputs, "linear: dy has {} elements", dy.len());
-        let source = Source { b: dy.as_ptr(), ld: outputs, trans: false, k: batch, n: outputs };
-        let panels = outputs.div_ceil(PANEL);
-        assert!(scratch.len() >= panels_len(batch, outputs), "linear: scratch of {} floats", scratch.len());
-        // SAFETY: lengths checked.
-        unsafe {
-            if self.is_small() {
-                source.pack(0..panels, scratch.as_mut_ptr());
-            } else {
-                source.pack_all(0..panels, scratch.as_mut_ptr());
-            }
-        }
-        Product {
-            n: panels * PANEL,
-            k: batch,
-            a: x.as_ptr(),
-            a_row: 1,
-            a_col: inputs as isize,
-            a_panel: None,
-            b: scratch.as_ptr(),
-            b_row: PANEL as isize,
-            b_panel: panels_len(batch, PANEL) as isize,
-            c: std::ptr::null_mut(),
-            c_row: PANEL as isize,
-            c_panel: 0,
-            finish: Finish::plain(accumulate),
-        }
+    /// The product `xᵀ·dy`, whose operands fit the layer.
+    fn outer<'a>(&self, x: &'a [f32], dy: &'a [f32]) -> Outer<'a> {
+        assert!(x.len() >= self.batch * self.inputs, "linear: x has {} elements", x.len());
+        assert!(dy.len() >= self.batch * self.outputs, "linear: dy has {} elements", dy.len());
+        Outer { isa: Isa::active(), family: Family::active(), layer: *self, x, dy }
     }
 
     /// Floats of scratch for [`Self::update_weight`].
     pub fn update_weight_scratch(&self) -> usize {
-        panels_len(self.batch, self.outputs) + threads::count() * (TILE_LEN + COPY_LEN)
+        threads::count() * Outer::scratch(true)
     }
 
     /// The gradient of [`Self::grad_weight`] and an optimiser's step with it in one pass: each tile of the gradient
@@ -365,37 +360,8 @@ impl Linear {
         let wanted = self.update_weight_scratch();
         assert!(scratch.len() >= wanted, "linear: scratch of {} floats, {wanted} needed", scratch.len());
         assert_eq!(target.len(), self.weight_len(), "linear: as many parameters as weights");
-        let (packed, tiles) = scratch.split_at_mut(panels_len(self.batch, self.outputs));
-        let product = self.weight_product(x, dy, false, packed);
-        let (family, tiles) = (Family::active(), Shared::new(tiles));
-        let (panels, down) = (self.outputs.div_ceil(PANEL), self.inputs.div_ceil(MAX_BLOCK_ROWS));
-        let across = task_panels(down, panels);
-        let tasks = down * panels.div_ceil(across);
-        let tile = |task: usize| {
-            let rows = even(self.inputs, MAX_BLOCK_ROWS, task % down);
-            let first = task / down * across;
-            let columns = first..(first + across).min(panels);
-            let at = threads::worker() * (TILE_LEN + COPY_LEN);
-            // SAFETY: each worker has its own tile and copy.
-            let own = unsafe { tiles.part(at..at + TILE_LEN + COPY_LEN) };
-            let (tile, copy) = own.split_at_mut(TILE_LEN);
-            let copy = product.collides(rows.len(), columns.len()).then_some(copy.as_mut_ptr());
-            let size = rows.len() * PANEL;
-            let corner = rows.start * PANEL + first * size;
-            let part = product.into_panels(tile.as_mut_ptr().wrapping_sub(corner), size as isize);
-            // SAFETY: the tile's first row and panel land on its first float, and it has room for all of them;
-            // operands were checked.
-            unsafe { part.block(family, rows.clone(), columns.clone(), copy) }
-            for (panel, g) in columns.zip(tile.chunks_exact(size)) {
-                // SAFETY: tasks' tiles are disjoint.
-                unsafe { target.update((panel * self.inputs + rows.start) * PANEL, g) }
-            }
-        };
-        if self.is_small() {
-            (0..tasks).for_each(tile);
-        } else {
-            threads::parallel_for(tasks, tile);
-        }
+        // SAFETY: lengths checked, those of the operands in `outer`.
+        unsafe { self.outer(x, dy).run(Sink::Update(target), self.is_small(), scratch) }
     }
 
     /// `db (+)= Σ_b dy[b]`, of length `O`.

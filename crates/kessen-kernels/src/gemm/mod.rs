@@ -6,6 +6,7 @@
 pub mod bf16;
 mod item;
 mod linear;
+mod outer;
 mod pack;
 pub(crate) mod product;
 mod vector;

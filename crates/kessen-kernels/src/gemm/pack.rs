@@ -3,8 +3,61 @@
 use crate::layout::panels_len;
 use crate::layout::transpose_raw;
 use crate::micro::PANEL;
+use crate::simd::{Float, LANES, Simd, kernel};
 use crate::threads::{self, Address};
 use std::ops::Range;
+
+kernel! {
+    /// Copies `rows` rows of `len` floats, `step` apart, to rows `room` apart.
+    pub(super) fn copy_rows(from: &[f32], step: usize, rows: usize, len: usize, to: &mut [f32], room: usize) = copy_rows_with;
+    /// Copies `rows` rows of `len` floats, `step` apart, into panels of as many rows, with zeros beyond `len`.
+    pub(super) fn pack_rows(from: &[f32], step: usize, rows: usize, len: usize, panels: &mut [f32]) = pack_rows_with;
+}
+
+#[inline(always)]
+fn copy_rows_with<S: Simd>(
+    s: S,
+    from: &[f32],
+    step: usize,
+    rows: usize,
+    len: usize,
+    to: &mut [f32],
+    room: usize,
+) {
+    for row in 0..rows {
+        let to = &mut to[row * room..][..len];
+        for (from, to) in from[row * step..][..len].chunks(LANES).zip(to.chunks_mut(LANES)) {
+            s.load_part(from).store_part(to);
+        }
+    }
+}
+
+#[inline(always)]
+fn pack_rows_with<S: Simd>(s: S, from: &[f32], step: usize, rows: usize, len: usize, panels: &mut [f32]) {
+    let mut parts = panels.chunks_exact_mut(rows * PANEL);
+    let mut column = 0;
+    while column < len {
+        let pair = [parts.next(), if column + PANEL < len { parts.next() } else { None }];
+        let width = (len - column).min(2 * PANEL);
+        match pair {
+            [Some(first), Some(second)] => {
+                let to = first.chunks_exact_mut(PANEL).zip(second.chunks_exact_mut(PANEL));
+                for (row, (first, second)) in to.enumerate() {
+                    let from = &from[row * step + column..][..width];
+                    s.load_part(from).store_part(first);
+                    s.load_part(&from[PANEL..]).store_part(second);
+                }
+            }
+            [Some(first), None] => {
+                for (row, first) in first.chunks_exact_mut(PANEL).enumerate() {
+                    s.load_part(&from[row * step + column..][..width]).store_part(first);
+                }
+            }
+            _ => {}
+        }
+        column += width;
+    }
+}
 
 /// Panels filled side by side.
 const GROUP: usize = 8;

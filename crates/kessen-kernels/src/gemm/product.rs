@@ -3,7 +3,7 @@
 //! Glossary: `m × k` times `k × n` gives `m × n`; a *panel* is 16 columns.
 
 use crate::epilogue::{Bias, Epilogue};
-use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Sum, Tile};
+use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
 use crate::threads::{self, Shared};
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ pub(crate) const MAX_BLOCK_ROWS: usize = 112;
 const COPY_ROW: usize = MAX_DEPTH + PANEL;
 /// Panels of one task at most, and how many tasks are enough to share evenly.
 pub(crate) const WIDE_TASK: usize = 16;
-const ENOUGH_TASKS: usize = 12;
+pub(crate) const ENOUGH_TASKS: usize = 12;
 /// Floats needed to copy one block's part of `A`.
 pub(crate) const COPY_LEN: usize = MAX_BLOCK_ROWS * COPY_ROW;
 
@@ -51,6 +51,8 @@ pub(crate) struct Product {
     pub c: *mut f32,
     pub c_row: isize,
     pub c_panel: isize,
+    /// Whether a thread goes on with the rows behind a block, so that these are asked for.
+    pub rows_follow: bool,
     pub finish: Finish,
 }
 
@@ -124,11 +126,6 @@ pub(crate) fn task_panels(down: usize, panels: usize) -> usize {
 }
 
 impl Product {
-    /// The same product with its result in panels at `c`, `c_panel` apart.
-    pub(crate) fn into_panels(self, c: *mut f32, c_panel: isize) -> Product {
-        Product { c, c_row: PANEL as isize, c_panel, ..self }
-    }
-
     /// Whether `rows` rows of `A` fall on each other in the cache, so that a copy pays for `panels` panels: their
     /// distance (or that of columns, where rows are neighbours) is a large power of two.
     pub fn collides(&self, rows: usize, panels: usize) -> bool {
@@ -205,12 +202,16 @@ impl Product {
         let passes = self.k.div_ceil(MAX_DEPTH).max(1);
         for pass in 0..passes {
             let depth = self.depth(pass);
-            let first = match self.a_panel {
-                Some(step) => (depth.start / PANEL) as isize * step,
-                None => depth.start as isize * self.a_col,
+            let at = |term: usize, row: usize| {
+                let along = match self.a_panel {
+                    Some(step) => (term / PANEL) as isize * step,
+                    None => term as isize * self.a_col,
+                };
+                self.a.wrapping_offset(along + row as isize * self.a_row)
             };
+            let next = if pass + 1 == passes { at(0, rows.end) } else { at(depth.end, rows.start) };
             let mut part = *self;
-            part.a = self.a.wrapping_offset(first + rows.start as isize * self.a_row);
+            part.a = at(depth.start, rows.start);
             part.b = self.b.wrapping_offset(depth.start as isize * self.b_row);
             part.k = depth.len();
             part.finish = self.finish.pass(pass == 0, pass + 1 == passes);
@@ -219,7 +220,7 @@ impl Product {
                 unsafe { part.copy_rows(rows.len(), copy) }
             }
             // SAFETY: the caller's promise.
-            unsafe { part.pass(family, rows.clone(), panels.clone()) }
+            unsafe { part.pass(family, rows.clone(), panels.clone(), (self, next)) }
         }
     }
 
@@ -265,11 +266,28 @@ impl Product {
             if along_sums { (COPY_ROW as isize, 1) } else { (1, MAX_BLOCK_ROWS as isize) };
     }
 
-    /// One pass of [`Self::block`]; `self.a` points at the block's first row.
+    /// What a tile asks for: the `terms` terms of `A`'s rows from `row` on, counted from `next`.
+    fn soon(&self, next: *const f32, row: usize, terms: usize) -> Soon {
+        let from = next.wrapping_offset(row as isize * self.a_row);
+        match self.rows_follow {
+            false => Soon::NONE,
+            true if self.a_col == 1 => Soon { from, line: self.a_row, block: PANEL as isize, lines: terms },
+            true => Soon::strided(from, self.a_col, terms),
+        }
+    }
+
+    /// One pass of [`Self::block`]; `self.a` points at the block's first row. The last panels ask for what is read next:
+    /// the rows of the whole product's `A` at the given address.
     ///
     /// # Safety
     /// As for [`Self::block`].
-    unsafe fn pass(&self, family: &Family, rows: Range<usize>, panels: Range<usize>) {
+    unsafe fn pass(
+        &self,
+        family: &Family,
+        rows: Range<usize>,
+        panels: Range<usize>,
+        next: (&Product, *const f32),
+    ) {
         let unit = self.a_row == 1;
         let wide = family.panels_for(rows.len());
         let tall = family.rows(wide).min(MAX_ROWS);
@@ -298,6 +316,11 @@ impl Product {
                     c: self.c.wrapping_offset(offset),
                     c_panel: self.c_panel,
                     tail,
+                    soon: if panel + nv == panels.end {
+                        next.0.soon(next.1, r.start, self.k)
+                    } else {
+                        Soon::NONE
+                    },
                     finish: self.finish.at(row, panel * PANEL, offset),
                 };
                 // SAFETY: the tile lies in the block.

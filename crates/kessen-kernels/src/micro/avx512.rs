@@ -25,6 +25,13 @@ pub(crate) fn prefetch(p: *const f32) {
     _mm_prefetch::<_MM_HINT_T0>(p.cast());
 }
 
+/// Asks the second-level cache for the line at `p`, which need not be readable.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
+#[inline]
+pub(crate) fn prefetch_far(p: *const f32) {
+    _mm_prefetch::<_MM_HINT_T1>(p.cast());
+}
+
 /// Asks for the line at `p`, which need not be writable, in order to write to it.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
 #[inline]

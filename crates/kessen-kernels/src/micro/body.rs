@@ -1,13 +1,14 @@
 //! The kernels' body, written once over vector primitives.
 
 /// Expands to the kernels of one instruction set. The calling module defines `V` (vector type), `LANES`, and the
-/// primitives `zero, splat, load, store, load_part, store_part, fma, add, mul, max, min`, each with the feature given.
+/// primitives `zero, splat, load, store, load_part, store_part, fma, add, mul, max, min, prefetch, prefetch_far,
+/// prefetch_write`, each with the feature given.
 /// `product` names the primitive `(a, b, sum) → sum` that multiplies: `fma`, or one that takes lanes as pairs of bf16.
 macro_rules! micro_kernels {
     ($(#[$feature:meta])?; product: $mac:ident, one: [$($one:literal)*], two: [$($two:literal)*], four: [$($four:literal)*],
      unit_one: [$($unit_one:literal)*], unit_two: [$($unit_two:literal)*], lanes: [$($lanes:literal)*]) => {
         use crate::epilogue::Activation;
-        use crate::micro::{Family, LANEWISE, PANEL, ROWS, Rows, Sum, Tile, UNIT, ZEROS};
+        use crate::micro::{Family, LANEWISE, PANEL, ROWS, Rows, Soon, Sum, Tile, UNIT, ZEROS};
 
         /// Registers per panel.
         const PV: usize = PANEL / LANES;
@@ -83,6 +84,8 @@ macro_rules! micro_kernels {
                         let (o, m, i) = (o as isize, m as isize, i as isize);
                         let a = tile.a.wrapping_offset(o * outer.a + m * middle.a + i * inner.a);
                         let b = tile.b.wrapping_offset(o * outer.b + m * middle.b + i * inner.b);
+                        let mut soon = tile.soon;
+                        soon.from = soon.from.wrapping_offset(o * outer.a + m * middle.a + i * inner.a);
                         let mut p = [a; MR];
                         if MODE != UNIT {
                             for r in 0..MR {
@@ -108,7 +111,7 @@ macro_rules! micro_kernels {
                             }
                         }
                         // SAFETY: the caller promises the addresses.
-                        acc = unsafe { multiply::<MR, R, MODE>(acc, p, b, depth, sum) };
+                        acc = unsafe { multiply::<MR, R, MODE>(acc, p, b, depth, sum, soon) };
                     }
                 }
             }
@@ -148,9 +151,14 @@ macro_rules! micro_kernels {
             b: *const f32,
             depth: usize,
             sum: &Sum,
+            soon: Soon,
         ) -> [[V; R]; MR] {
             let (mut b, mut k) = (b, 0isize);
-            for _ in 0..depth {
+            for term in 0..depth {
+                if term < soon.lines {
+                    let (block, line) = ((term / PANEL) as isize, (term % PANEL) as isize);
+                    prefetch_far(soon.from.wrapping_offset(block * soon.block + line * soon.line));
+                }
                 // SAFETY: the caller promises the addresses.
                 unsafe {
                     let mut bv = [zero(); R];

@@ -119,7 +119,29 @@ pub(crate) struct Tile {
     pub c_panel: isize,
     /// Valid columns of the last panel, `1..=PANEL`.
     pub tail: usize,
+    pub soon: Soon,
     pub finish: Finish,
+}
+
+/// Lines that a tile asks for while it is computed, one per product, so that memory brings what a later tile reads:
+/// line `k` lies at `from + (k % 16)·line + (k / 16)·block`. Need not be readable.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Soon {
+    pub from: *const f32,
+    pub line: isize,
+    pub block: isize,
+    /// Number of lines, for each turn of the loops; `from` moves like `A` does.
+    pub lines: usize,
+}
+
+impl Soon {
+    /// Nothing is asked for.
+    pub const NONE: Soon = Soon { from: std::ptr::null(), line: 0, block: 0, lines: 0 };
+
+    /// Lines at one distance.
+    pub fn strided(from: *const f32, step: isize, lines: usize) -> Soon {
+        Soon { from, line: step, block: step * PANEL as isize, lines }
+    }
 }
 
 /// The epilogue at one tile: `activation(alpha·sum + bias + residual + C)`; null pointers stand for absent terms.

@@ -26,6 +26,11 @@ pub(crate) fn prefetch(_: *const f32) {}
 /// Nothing: there is no stable way to ask for a line here.
 #[target_feature(enable = "neon")]
 #[inline]
+pub(crate) fn prefetch_far(_: *const f32) {}
+
+/// Nothing: there is no stable way to ask for a line here.
+#[target_feature(enable = "neon")]
+#[inline]
 pub(crate) fn prefetch_write(_: *mut f32) {}
 
 /// # Safety

@@ -6,7 +6,7 @@ use super::{Cell, Recurrent, States, Weights};
 use crate::epilogue::Epilogue;
 use crate::gemm::{Gemm, even, prefetch};
 use crate::isa::Isa;
-use crate::micro::{Family, Finish, MAX_ROWS, PANEL, Rows, Sum, Tile};
+use crate::micro::{Family, Finish, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
 use crate::threads::Address;
 use crate::{Error, Indices};
 use std::ops::Range;
@@ -326,6 +326,7 @@ impl Pass<'_> {
                 c: self.gates.get().wrapping_add(panel * PANEL),
                 c_panel: PANEL as isize,
                 tail: PANEL,
+                soon: Soon::NONE,
                 finish: Finish::plain(true),
             };
             // SAFETY: rows and panels lie in the slices whose lengths were checked; tasks write disjoint tiles, and
@@ -341,6 +342,7 @@ impl Pass<'_> {
                 c: self.extra.get().wrapping_add(block * PANEL),
                 c_panel: 0,
                 tail: PANEL,
+                soon: Soon::NONE,
                 finish: Finish { bias_column, ..Finish::plain(false) },
             };
             // SAFETY: as above.

@@ -85,6 +85,7 @@ impl Recurrent {
             c: out.as_mut_ptr(),
             c_row: PANEL as isize,
             c_panel: (k * PANEL) as isize,
+            rows_follow: false,
             finish: Finish::plain(false),
         }
     }
@@ -105,6 +106,7 @@ impl Recurrent {
             c: dx.as_mut_ptr(),
             c_row: self.inputs as isize,
             c_panel: PANEL as isize,
+            rows_follow: false,
             finish: Finish::plain(add),
         }
     }

@@ -6,7 +6,7 @@ use super::sequence::{Sequences, Tile as Batch, lanes, panels, tile_rows};
 use super::{Cell, Recurrent};
 use crate::gemm::{even, prefetch};
 use crate::isa::Isa;
-use crate::micro::{Family, Finish, MAX_ROWS, PANEL, Rows, Sum, Tile};
+use crate::micro::{Family, Finish, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
 use crate::threads::{Address, Shared, parallel_for};
 use std::mem::MaybeUninit;
 
@@ -123,6 +123,7 @@ impl Pass<'_> {
             c: buffer.as_mut_ptr().cast(),
             c_panel: PANEL as isize,
             tail: PANEL,
+            soon: Soon::NONE,
             finish: Finish::plain(false),
         };
         // SAFETY: rows of the gates' gradients that later steps have written, panels of the transposed weights, and

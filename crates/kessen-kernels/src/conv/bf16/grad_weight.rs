@@ -13,7 +13,7 @@ use crate::conv::grad_weight::{Cut, Part};
 use crate::conv::{check_operands, check_scratch};
 use crate::gemm::even;
 use crate::isa::Isa;
-use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Sum, Tile};
+use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
 use crate::threads::{self, Shared};
 use std::ops::Range;
 
@@ -219,6 +219,7 @@ impl Job<'_> {
                             c: part.dw.wrapping_add(((block * kh * kw + tap) * PANEL + r.start) * PANEL),
                             c_panel: (g.in_blocks() * kh * kw * PANEL * PANEL) as isize,
                             tail: PANEL,
+                            soon: Soon::NONE,
                             finish: Finish::plain(accumulate),
                         };
                         // SAFETY: terms lie inside the words, the tile inside this task's blocks.

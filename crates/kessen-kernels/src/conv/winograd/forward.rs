@@ -7,7 +7,7 @@ use crate::conv::moments::{self, Moments, Partials};
 use crate::conv::{check_operands, check_scratch};
 use crate::epilogue::Epilogue;
 use crate::gemm::even;
-use crate::micro::{Family, Finish, Loop, PANEL, Rows, Sum, Tile};
+use crate::micro::{Family, Finish, Loop, PANEL, Rows, Soon, Sum, Tile};
 use crate::threads::{self, Address, Shared};
 use std::ops::Range;
 
@@ -306,6 +306,7 @@ impl Job<'_> {
                         c: m.as_mut_ptr().wrapping_add(place),
                         c_panel: block_step as isize,
                         tail: PANEL,
+                        soon: Soon::NONE,
                         finish: Finish::plain(false),
                     };
                     // SAFETY: inside `v`, `u` and `m`.

@@ -10,7 +10,7 @@ use crate::conv::desc::ConvDesc;
 use crate::conv::grad_weight::{Part, Shares};
 use crate::conv::{check_operands, check_scratch};
 use crate::gemm::even;
-use crate::micro::{Family, Finish, Loop, PANEL, Rows, Sum, Tile};
+use crate::micro::{Family, Finish, Loop, PANEL, Rows, Soon, Sum, Tile};
 use crate::threads::{self, Shared};
 
 /// Blocks of input and of output channels in a group at most: its sums stay in the core's cache.
@@ -184,6 +184,7 @@ impl Job<'_> {
                             c: du.as_mut_ptr().wrapping_add(to),
                             c_panel: 0,
                             tail: PANEL,
+                            soon: Soon::NONE,
                             finish: Finish::plain(add),
                         };
                         // SAFETY: inside `v`, `dm` and `du`.
