@@ -9,8 +9,8 @@ use std::time::Instant;
 /// Turns of one measurement of the multiply-add peak, and its independent sums.
 const TURNS: usize = 100_000;
 const SUMS: usize = 16;
-/// Measurements of which the best counts.
-const TRIES: usize = 12;
+/// Measurements of which the best counts: enough that all threads are awake in some of them.
+const TRIES: usize = 100;
 
 kernel! {
     fn multiply_adds(turns: usize, factor: f32) -> f32 = multiply_adds_with;
@@ -40,7 +40,7 @@ fn fastest(mut f: impl FnMut()) -> f64 {
 }
 
 /// Most multiply-adds in f32 that all threads together make, as 10⁹ floating-point operations a second: independent
-/// sums in registers, with the instruction set in force. Takes some 20 ms.
+/// sums in registers, with the instruction set in force. Takes some 50 ms.
 pub fn peak_gflops() -> f64 {
     let (isa, threads) = (Isa::active(), count());
     let seconds = fastest(|| {

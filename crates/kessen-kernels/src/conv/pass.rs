@@ -176,8 +176,9 @@ impl Pass {
     }
 
     fn cut(&self) -> Cut {
-        // Rows that fill a tile are cut one by one; shorter ones are strung together.
-        let line = if self.out[1] >= FULL_TILE { self.out[1] } else { 1 };
+        // Rows that fill a tile are cut one by one; shorter ones, and blocked images of one row, are strung together.
+        let whole_lines = self.out[1] >= FULL_TILE && (self.out[0] > 1 || self.pixel == 1);
+        let line = if whole_lines { self.out[1] } else { 1 };
         let pixels = self.batch * self.out[0] * self.out[1];
         let panels = self.groups * self.out_blocks;
         let work = pixels * panels * PANEL * self.terms();
