@@ -263,7 +263,7 @@ fn an_update_in_the_gradients_step_changes_no_bit() {
     }
 }
 
-/// A large table of which a batch reads a few rows,.
+/// A large table of which a batch reads a few rows.
 fn wide_table(g: &GraphBuilder) -> Wire {
     let op = Embedding { padding_index: Some(3) };
     let words = g.input_ids("x", shape![4, 3]).embedding_with("words", 20_000, 32, op, Init::Normal(1.0));
