@@ -239,7 +239,7 @@ macro_rules! micro_kernels {
         /// The epilogue's function.
         $(#[$feature])?
         #[inline]
-        fn activate(activation: Activation, v: V) -> V {
+        pub(crate) fn activate(activation: Activation, v: V) -> V {
             match activation {
                 Activation::Identity => v,
                 Activation::Relu => max(zero(), v),

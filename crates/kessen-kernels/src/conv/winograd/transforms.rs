@@ -188,7 +188,6 @@ macro_rules! transforms {
     ($(#[$feature:meta])?; $isa:ident) => {
         mod $isa {
             use super::{A1, A2, B1, B2, NA, NB, Transforms, Window};
-            use crate::epilogue::Activation;
             use crate::micro::{Finish, PANEL};
             use crate::micro::$isa::*;
 
@@ -233,12 +232,7 @@ macro_rules! transforms {
                         v = add(v, load(c.add(at)));
                     }
                 }
-                match f.activation {
-                    Activation::Identity => v,
-                    Activation::Relu => max(zero(), v),
-                    Activation::LeakyRelu(slope) => fma(splat(slope), min(zero(), v), max(zero(), v)),
-                    Activation::Clamp(low, high) => min(splat(high), max(splat(low), v)),
-                }
+                activate(f.activation, v)
             }
 
             $(#[$feature])?
