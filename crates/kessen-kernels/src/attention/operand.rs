@@ -1,9 +1,8 @@
 //! Operands as products read them best: keys in panels, rows off the powers of two.
 
-use super::row;
 use crate::gemm::Product;
 use crate::isa::Isa;
-use crate::layout::transpose_raw;
+use crate::layout::{self, transpose_raw};
 use crate::micro::{Family, Finish, PANEL};
 
 /// Distance of rows of `width` elements in a copy: whole panels, an odd number of them, so that the rows spread over the
@@ -15,7 +14,7 @@ pub(super) fn copied_row(width: usize) -> usize {
 /// Copies rows of `width` elements that lie `row` apart to rows [`copied_row`] apart, as many as `to` has; zeros fill
 /// them up to whole panels.
 pub(super) fn copy_rows(isa: Isa, from: &[f32], row: usize, width: usize, to: &mut [f32]) {
-    row::copy(isa, from, row, width, to, copied_row(width));
+    layout::copy_rows(isa, from, row, width, to, copied_row(width));
 }
 
 /// Transposes `count` rows into panels `[⌈count/16⌉][width][16]`, lanes behind the last row 0.

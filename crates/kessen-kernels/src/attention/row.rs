@@ -81,8 +81,6 @@ kernel! {
     pub(super) fn close(state: &Running, factors: &mut [f32], sums: &mut [f32]) = close_with;
     /// factor·Σ a·b of rows of `width` elements, as many as `y` has, each operand with its distance of rows.
     pub(super) fn dots(a: (&[f32], usize), b: (&[f32], usize), width: usize, factor: f32, y: &mut [f32]) = dots_with;
-    /// Copies rows `row` apart to rows `to_row` apart, with zeros up to a whole vector.
-    pub(super) fn copy(from: &[f32], row: usize, width: usize, to: &mut [f32], to_row: usize) = copy_with;
 }
 
 /// The lanes in front of `count`.
@@ -234,19 +232,5 @@ fn dots_with<S: Simd>(
             sum = s.load(&a[i]).mul_add(s.load(&b[i]), sum);
         }
         *y = factor * sum.sum();
-    }
-}
-
-#[inline(always)]
-fn copy_with<S: Simd>(s: S, from: &[f32], row: usize, width: usize, to: &mut [f32], to_row: usize) {
-    for (r, to) in to.chunks_exact_mut(to_row).enumerate() {
-        let (from, tail) = from[r * row..][..width].as_chunks::<LANES>();
-        let to = to.as_chunks_mut::<LANES>().0;
-        for i in 0..from.len() {
-            s.load(&from[i]).store(&mut to[i]);
-        }
-        if !tail.is_empty() {
-            s.load_tail(tail).store(&mut to[from.len()]);
-        }
     }
 }

@@ -7,10 +7,10 @@
 //! reads it once more and leaves the reading of `x` and `dy` in nobody's shadow.
 
 use super::Linear;
-use super::pack::{copy_rows, pack_rows};
+use super::pack::pack_rows;
 use super::product::{MAX_BLOCK_ROWS, WIDE_TASK, even, task_panels};
 use crate::isa::Isa;
-use crate::layout::panels_len;
+use crate::layout::{copy_rows, panels_len};
 use crate::micro::{Family, Finish, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
 use crate::optim::Pieces;
 use crate::threads::{self, Shared};
@@ -218,7 +218,8 @@ impl Outer<'_> {
         if pass.panels.len() < COPY_PANELS {
             return (from.as_ptr(), inputs as isize);
         }
-        copy_rows(self.isa, from, inputs, pass.depth.len(), pass.inputs.len(), copy, MAX_BLOCK_ROWS);
+        let rows = &mut copy[..pass.depth.len() * MAX_BLOCK_ROWS];
+        copy_rows(self.isa, from, inputs, pass.inputs.len(), rows, MAX_BLOCK_ROWS);
         (copy.as_ptr(), MAX_BLOCK_ROWS as isize)
     }
 

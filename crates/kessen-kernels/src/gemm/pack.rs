@@ -3,33 +3,13 @@
 use crate::layout::panels_len;
 use crate::layout::transpose_raw;
 use crate::micro::PANEL;
-use crate::simd::{Float, LANES, Simd, kernel};
+use crate::simd::{Float, Simd, kernel};
 use crate::threads::{self, Address};
 use std::ops::Range;
 
 kernel! {
-    /// Copies `rows` rows of `len` floats, `step` apart, to rows `room` apart.
-    pub(super) fn copy_rows(from: &[f32], step: usize, rows: usize, len: usize, to: &mut [f32], room: usize) = copy_rows_with;
     /// Copies `rows` rows of `len` floats, `step` apart, into panels of as many rows, with zeros beyond `len`.
     pub(super) fn pack_rows(from: &[f32], step: usize, rows: usize, len: usize, panels: &mut [f32]) = pack_rows_with;
-}
-
-#[inline(always)]
-fn copy_rows_with<S: Simd>(
-    s: S,
-    from: &[f32],
-    step: usize,
-    rows: usize,
-    len: usize,
-    to: &mut [f32],
-    room: usize,
-) {
-    for row in 0..rows {
-        let to = &mut to[row * room..][..len];
-        for (from, to) in from[row * step..][..len].chunks(LANES).zip(to.chunks_mut(LANES)) {
-            s.load_part(from).store_part(to);
-        }
-    }
 }
 
 #[inline(always)]

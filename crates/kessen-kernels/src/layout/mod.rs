@@ -4,9 +4,11 @@
 //! - **nChw16c**: an `N × C × H × W` tensor as `[N][⌈C/16⌉][H][W][16]`, channels beyond `C` zero.
 
 mod image;
+mod rows;
 mod transpose;
 
 pub use image::{blocked_len, copy_images, from_blocked, slice_len, to_blocked};
+pub(crate) use rows::copy_rows;
 pub use transpose::transpose;
 pub(crate) use transpose::transpose_raw;
 
