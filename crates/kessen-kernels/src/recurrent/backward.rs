@@ -5,9 +5,8 @@
 //! (`through_time.rs`). The gradients of the weights and of the inputs are then products over all rows (`products.rs`).
 
 use super::sequence::Sequences;
-use super::{Cell, Recurrent, States, Weights};
+use super::{Cell, Recurrent, States, Weights, point};
 use crate::micro::PANEL;
-use crate::reduce::{Reduce, Reduction};
 use crate::{Error, Indices};
 
 /// What the backward pass writes; all layouts are those of the values.
@@ -64,6 +63,8 @@ pub(super) struct Parts<'a> {
     pub carry: &'a mut [f32],
     /// The gates' gradients of two steps.
     pub states: &'a mut [f32],
+    /// The gates' gradients summed over all rows, `[group][H/16][sums][16]`, each group of sequences on its own.
+    pub sums: &'a mut [f32],
     /// Inputs (and then their gradient) in the kernels' own order.
     pub x: &'a mut [f32],
     /// Gradient of the outputs in the kernels' own order.
@@ -77,18 +78,18 @@ impl Recurrent {
         (self.rows() | 1) * PANEL
     }
 
-    /// Sums panels of the gates' gradients over all rows.
-    fn bias_sum(&self) -> Result<Reduction, Error> {
-        Reduction::new(Reduce::Sum, &[self.columns() / PANEL, self.rows() | 1, PANEL], &[1])
+    /// Length of the sums of one group of sequences.
+    pub(super) fn sums_len(&self) -> usize {
+        point::sums(self.cell) * self.padded()
     }
 
     /// Lengths of the parts of scratch.
-    fn backward_parts(&self) -> [usize; 9] {
+    fn backward_parts(&self) -> [usize; 10] {
         let (padded, columns) = (self.padded(), self.columns());
         let gates = columns / PANEL * self.gradient_panel();
         let recurrent = if self.cell == Cell::Gru { gates } else { 0 };
         let turned = self.inputs.next_multiple_of(PANEL) * columns;
-        let rest = (turned + self.products_scratch()).max(self.bias_sum().map_or(0, |r| r.run_scratch()));
+        let groups = Sequences { layer: self, lengths: None }.groups();
         [
             padded * columns,
             gates,
@@ -96,9 +97,10 @@ impl Recurrent {
             self.rows() * self.spread(self.hidden),
             self.batch * padded,
             2 * self.batch * self.spread(columns),
+            groups * self.sums_len(),
             self.copy_len(self.spread(self.inputs)),
             self.copy_len(self.hidden),
-            rest,
+            turned + self.products_scratch(),
         ]
     }
 
@@ -131,21 +133,35 @@ impl Recurrent {
         let sequences = Sequences { layer: self, lengths: kept.lengths };
         for gradients in [&mut *parts.dgates, &mut *parts.recurrent] {
             for panel in gradients.chunks_exact_mut(self.gradient_panel()) {
-                panel[self.rows() * PANEL..].fill(0.0);
                 sequences.for_padding(|b, t| panel[(t * self.batch + b) * PANEL..][..PANEL].fill(0.0));
             }
         }
+        parts.sums.fill(0.0);
         self.recursion(sequences, kept, &mut parts, out);
         self.products(sequences, weights, kept, &mut parts, out);
-        let sum = self.bias_sum()?;
+        let last = self.cell.gates() - 1;
         if let Some(db) = out.bias_input.as_deref_mut() {
-            sum.run(parts.dgates, db, parts.rest);
+            self.bias_gradient(parts.sums, last, db);
         }
         if let Some(db) = out.bias_recurrent.as_deref_mut() {
-            let gru = self.cell == Cell::Gru;
-            sum.run(if gru { parts.recurrent } else { parts.dgates }, db, parts.rest);
+            self.bias_gradient(parts.sums, point::sums(self.cell) - 1, db);
         }
         Ok(())
+    }
+
+    /// Adds up the groups' sums; those of each block's last gate stand at `last`.
+    fn bias_gradient(&self, sums: &[f32], last: usize, db: &mut [f32]) {
+        let (gates, per_block) = (self.cell.gates(), point::sums(self.cell));
+        assert!(db.len() == self.columns(), "recurrent: gradients of biases");
+        db.fill(0.0);
+        for group in sums.chunks_exact(self.sums_len().max(1)) {
+            for (panel, db) in db.chunks_exact_mut(PANEL).enumerate() {
+                let (block, gate) = (panel / gates, panel % gates);
+                let place = block * per_block + if gate + 1 == gates { last } else { gate };
+                let sums = &group[place * PANEL..(place + 1) * PANEL];
+                db.iter_mut().zip(sums).for_each(|(db, &sum)| *db += sum);
+            }
+        }
     }
 
     fn check_kept(&self, kept: &Kept<'_>) {
@@ -158,16 +174,17 @@ impl Recurrent {
     }
 
     fn cut<'a>(&self, scratch: &'a mut [f32]) -> Parts<'a> {
-        let [a, b, c, d, e, f, g, h, _] = self.backward_parts();
+        let [a, b, c, d, e, f, g, h, i, _] = self.backward_parts();
         let (transposed, scratch) = scratch.split_at_mut(a);
         let (dgates, scratch) = scratch.split_at_mut(b);
         let (recurrent, scratch) = scratch.split_at_mut(c);
         let (before, scratch) = scratch.split_at_mut(d);
         let (carry, scratch) = scratch.split_at_mut(e);
         let (states, scratch) = scratch.split_at_mut(f);
-        let (x, scratch) = scratch.split_at_mut(g);
-        let (dy, rest) = scratch.split_at_mut(h);
-        Parts { transposed, dgates, recurrent, before, carry, states, x, dy, rest }
+        let (sums, scratch) = scratch.split_at_mut(g);
+        let (x, scratch) = scratch.split_at_mut(h);
+        let (dy, rest) = scratch.split_at_mut(i);
+        Parts { transposed, dgates, recurrent, before, carry, states, sums, x, dy, rest }
     }
 
     /// An LSTM's dc behind the last step, else zeros.

@@ -207,12 +207,12 @@ struct Pass<'a> {
 impl Pass<'_> {
     /// Some steps.
     fn run(&self, steps: Range<usize>) {
-        self.sequences.drive(steps, false, |s, batch, blocks| {
-            let mut block = blocks.start;
-            while block < blocks.end {
-                let wide = self.blocks_at_once(blocks.end - block);
+        self.sequences.drive(steps, false, |s, share| {
+            let mut block = share.blocks.start;
+            while block < share.blocks.end {
+                let wide = self.blocks_at_once(share.blocks.end - block);
                 self.sequences
-                    .for_tiles(s, batch.clone(), self.most, |tile| self.tile(s, &tile, block, wide));
+                    .for_tiles(s, share.batch.clone(), self.most, |tile| self.tile(s, &tile, block, wide));
                 block += wide;
             }
         });

@@ -48,6 +48,13 @@ pub(super) struct Backward {
     pub dgates_recurrent: [*mut f32; MAX_ROWS],
     /// Those again, for the product of the step before.
     pub state: [*mut f32; MAX_ROWS],
+    /// Where the gates' gradients are summed over rows and steps, in [`sums`] whole panels.
+    pub sums: *mut f32,
+}
+
+/// Panels of sums of a block: of each gate's gradient, and of a GRU's n towards the recurrent bias.
+pub(super) fn sums(cell: Cell) -> usize {
+    cell.gates() + usize::from(cell == Cell::Gru)
 }
 
 kernel! {
@@ -148,32 +155,48 @@ fn forward_with<S: Simd>(s: S, p: &Forward) {
 
 #[inline(always)]
 fn backward_with<S: Simd>(s: S, p: &Backward) {
+    match p.cell {
+        Cell::Elman(f) => backward_rows(s, p, |r, dh| elman_backward(s, p, r, dh, f)),
+        Cell::Lstm => backward_rows(s, p, |r, dh| lstm_backward(s, p, r, dh)),
+        Cell::Gru => backward_rows(s, p, |r, dh| gru_backward(s, p, r, dh)),
+    }
+}
+
+/// Hands each row's dh to `cell` and sums what comes back.
+#[inline(always)]
+fn backward_rows<S: Simd, const N: usize>(s: S, p: &Backward, cell: impl Fn(usize, S::F) -> [S::F; N]) {
+    let mut sums = [s.splat(0.0); N];
     for r in 0..p.count {
-        let dh = part(s, p.dy[r], p.width) + panel(s, p.dh[r], 0);
-        match p.cell {
-            Cell::Elman(f) => {
-                let (y, one) = (part(s, p.extra[r], p.width), s.splat(1.0));
-                let slope = match f {
-                    Activation::Tanh => (one - y) * (one + y),
-                    Activation::Relu => one.select(s.splat(0.0).lt(y), s.splat(0.0)),
-                    Activation::Sigmoid => y * (one - y),
-                    Activation::LeakyRelu => one.select(s.splat(0.0).lt(y), s.splat(0.01)),
-                    Activation::Elu => one.select(s.splat(0.0).lt(y), y + one),
-                    Activation::Softplus => one - math::exp(s, -y),
-                    Activation::Identity => one,
-                };
-                let d = flush(s, dh * slope);
-                put_panel::<S>(d, p.dgates[r], 0);
-                put_panel::<S>(d, p.state[r], 0);
-            }
-            Cell::Lstm => lstm_backward(s, p, r, dh),
-            Cell::Gru => gru_backward(s, p, r, dh),
+        let d = cell(r, part(s, p.dy[r], p.width) + panel(s, p.dh[r], 0));
+        for k in 0..N {
+            sums[k] = sums[k] + d[k];
         }
+    }
+    for k in 0..N {
+        put_panel::<S>(panel(s, p.sums, k) + sums[k], p.sums, k);
     }
 }
 
 #[inline(always)]
-fn lstm_backward<S: Simd>(s: S, p: &Backward, r: usize, dh: S::F) {
+fn elman_backward<S: Simd>(s: S, p: &Backward, r: usize, dh: S::F, f: Activation) -> [S::F; 1] {
+    let (y, one) = (part(s, p.extra[r], p.width), s.splat(1.0));
+    let slope = match f {
+        Activation::Tanh => (one - y) * (one + y),
+        Activation::Relu => one.select(s.splat(0.0).lt(y), s.splat(0.0)),
+        Activation::Sigmoid => y * (one - y),
+        Activation::LeakyRelu => one.select(s.splat(0.0).lt(y), s.splat(0.01)),
+        Activation::Elu => one.select(s.splat(0.0).lt(y), y + one),
+        Activation::Softplus => one - math::exp(s, -y),
+        Activation::Identity => one,
+    };
+    let d = flush(s, dh * slope);
+    put_panel::<S>(d, p.dgates[r], 0);
+    put_panel::<S>(d, p.state[r], 0);
+    [d]
+}
+
+#[inline(always)]
+fn lstm_backward<S: Simd>(s: S, p: &Backward, r: usize, dh: S::F) -> [S::F; 4] {
     let one = s.splat(1.0);
     let (i, f) = (panel(s, p.gates[r], 0), panel(s, p.gates[r], 1));
     let (g, o) = (panel(s, p.gates[r], 2), panel(s, p.gates[r], 3));
@@ -188,10 +211,11 @@ fn lstm_backward<S: Simd>(s: S, p: &Backward, r: usize, dh: S::F) {
     put_gates(d, p.dgates[r], p.gate);
     put_gates(d, p.state[r], PANEL);
     put_panel::<S>(flush(s, dc * f), p.carry[r], 0);
+    d
 }
 
 #[inline(always)]
-fn gru_backward<S: Simd>(s: S, p: &Backward, r: usize, dh: S::F) {
+fn gru_backward<S: Simd>(s: S, p: &Backward, r: usize, dh: S::F) -> [S::F; 4] {
     let one = s.splat(1.0);
     let (reset, z, n) = (panel(s, p.gates[r], 0), panel(s, p.gates[r], 1), panel(s, p.gates[r], 2));
     let dh = dh + panel(s, p.carry[r], 0);
@@ -203,4 +227,5 @@ fn gru_backward<S: Simd>(s: S, p: &Backward, r: usize, dh: S::F) {
     put_gates([dr, dz, dn_recurrent], p.dgates_recurrent[r], p.gate);
     put_gates([dr, dz, dn_recurrent], p.state[r], PANEL);
     put_panel::<S>(flush(s, dh * z), p.carry[r], 0);
+    [dr, dz, dn, dn_recurrent]
 }

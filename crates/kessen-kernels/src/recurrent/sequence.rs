@@ -39,6 +39,13 @@ impl Tile {
     }
 }
 
+/// What a thread does of a step: some sequences (the group's number among all) and blocks of hidden units.
+pub(super) struct Share {
+    pub group: usize,
+    pub batch: Range<usize>,
+    pub blocks: Range<usize>,
+}
+
 /// A layer with the lengths of its sequences.
 #[derive(Clone, Copy)]
 pub(super) struct Sequences<'a> {
@@ -173,33 +180,33 @@ impl Sequences<'_> {
         }
     }
 
-    /// Calls `f` with step, sequences and blocks of hidden units for everything to be done, `steps` in order, or the
-    /// last one first where `backward`.
-    pub fn drive(
-        &self,
-        steps: Range<usize>,
-        backward: bool,
-        f: impl Fn(usize, Range<usize>, Range<usize>) + Sync,
-    ) {
+    /// Number of groups of sequences that [`Self::drive`] makes.
+    pub fn groups(&self) -> usize {
+        if self.shares_batch() { self.layer.batch.div_ceil(GROUP) } else { 1 }
+    }
+
+    /// Calls `f` with step and share for everything to be done, `steps` in order, or the last one first where
+    /// `backward`.
+    pub fn drive(&self, steps: Range<usize>, backward: bool, f: impl Fn(usize, &Share) + Sync) {
         let (count, batch, blocks) = (steps.len(), self.layer.batch, self.layer.blocks());
         let at = |i: usize| if backward { steps.end - 1 - i } else { steps.start + i };
         let weights = self.layer.weight_len(self.layer.hidden);
         if batch * weights < STEP_WORK && batch < 2 * GROUP {
-            return (0..count).for_each(|i| f(at(i), 0..batch, 0..blocks));
+            let all = Share { group: 0, batch: 0..batch, blocks: 0..blocks };
+            return (0..count).for_each(|i| f(at(i), &all));
         }
         if self.shares_batch() {
-            let groups = batch.div_ceil(GROUP);
-            return parallel_for(groups, |group| {
-                for i in 0..count {
-                    f(at(i), even(batch, GROUP, group), 0..blocks);
-                }
+            return parallel_for(self.groups(), |group| {
+                let share = Share { group, batch: even(batch, GROUP, group), blocks: 0..blocks };
+                (0..count).for_each(|i| f(at(i), &share));
             });
         }
         // Pairs of blocks keep two-panel tiles whole.
         let per_task = blocks.div_ceil(16).next_multiple_of(2);
         for i in 0..count {
             parallel_for(blocks.div_ceil(per_task), |task| {
-                f(at(i), 0..batch, task * per_task..((task + 1) * per_task).min(blocks));
+                let blocks = task * per_task..((task + 1) * per_task).min(blocks);
+                f(at(i), &Share { group: 0, batch: 0..batch, blocks });
             });
         }
     }

@@ -2,7 +2,7 @@
 
 use super::backward::{Gradients, Kept, Parts};
 use super::point;
-use super::sequence::{Sequences, Tile as Batch, lanes, panels, tile_rows};
+use super::sequence::{Sequences, Share, Tile as Batch, lanes, panels, tile_rows};
 use super::{Cell, Recurrent};
 use crate::gemm::{even, prefetch};
 use crate::isa::Isa;
@@ -41,16 +41,10 @@ impl Recurrent {
             dgates,
             recurrent: if gru { Address(parts.recurrent.as_mut_ptr()) } else { dgates },
             carry: Address(parts.carry.as_mut_ptr()),
+            sums: Address(parts.sums.as_mut_ptr()),
         };
         let most = tile_rows(family, self.batch);
-        sequences.drive(0..sequences.steps(), true, |s, batch, blocks| {
-            let mut block = blocks.start;
-            while block < blocks.end {
-                let wide = panels(family, most, blocks.end - block);
-                sequences.for_tiles(s, batch.clone(), most, |tile| pass.tile(s, &tile, block, wide));
-                block += wide;
-            }
-        });
+        sequences.drive(0..sequences.steps(), true, |s, share| pass.step(s, share, most));
         if let Some(dh) = out.h.as_deref_mut() {
             pass.first_state(most, dh);
         }
@@ -82,6 +76,8 @@ struct Pass<'a> {
     dgates: Address<f32>,
     recurrent: Address<f32>,
     carry: Address<f32>,
+    /// The gates' gradients summed over rows, by group of sequences and block.
+    sums: Address<f32>,
 }
 
 impl Pass<'_> {
@@ -167,14 +163,28 @@ impl Pass<'_> {
         });
     }
 
-    /// Step `s` of the tile's sequences for `wide` blocks from `block` on.
-    fn tile(&self, s: usize, tile: &Batch, block: usize, wide: usize) {
+    /// A share of step `s`.
+    fn step(&self, s: usize, share: &Share, most: usize) {
+        let (layer, mut block) = (self.sequences.layer, share.blocks.start);
+        while block < share.blocks.end {
+            let wide = panels(self.family, most, share.blocks.end - block);
+            let place = share.group * layer.sums_len() + block * point::sums(layer.cell) * PANEL;
+            let sums = self.sums.get().wrapping_add(place);
+            let tile = |tile| self.tile(s, &tile, block, wide, sums);
+            self.sequences.for_tiles(s, share.batch.clone(), most, tile);
+            block += wide;
+        }
+    }
+
+    /// Step `s` of the tile's sequences for `wide` blocks from `block` on, whose sums of gradients lie at `sums`.
+    fn tile(&self, s: usize, tile: &Batch, block: usize, wide: usize, sums: *mut f32) {
         let mut buffer: Buffer = [MaybeUninit::uninit(); MAX_ROWS * 4 * PANEL];
         self.fetch(s, tile, block, wide);
         self.product(Some(s), tile, block, wide, &mut buffer);
         for k in 0..wide {
-            let p = self.places(s, tile, block + k, &buffer[k * PANEL..], wide * PANEL);
+            let mut p = self.places(s, tile, block + k, &buffer[k * PANEL..], wide * PANEL);
             debug_assert!(p.width <= self.sequences.layer.hidden);
+            p.sums = sums.wrapping_add(k * point::sums(p.cell) * PANEL);
             point::backward(self.isa, &p);
         }
     }
@@ -239,6 +249,7 @@ impl Pass<'_> {
             dgates: null_mut,
             dgates_recurrent: null_mut,
             state: null_mut,
+            sums: std::ptr::null_mut(),
         };
         for (r, b) in tile.iter().enumerate() {
             let row = self.sequences.row(b, s);
