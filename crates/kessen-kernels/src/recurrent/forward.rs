@@ -1,12 +1,12 @@
 //! The forward pass.
 
-use super::point;
+use super::point::{self, Place};
 use super::sequence::{Sequences, Tile as Batch, lanes, panels, tile_rows};
 use super::{Cell, Recurrent, States, Weights};
 use crate::epilogue::Epilogue;
-use crate::gemm::{Gemm, even, prefetch};
+use crate::gemm::{Gemm, even};
 use crate::isa::Isa;
-use crate::micro::{Family, Finish, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
+use crate::micro::{Family, Finish, PANEL, Soon, Sum, Tile};
 use crate::threads::Address;
 use crate::{Error, Indices};
 use std::ops::Range;
@@ -208,13 +208,14 @@ impl Pass<'_> {
     /// Some steps.
     fn run(&self, steps: Range<usize>) {
         self.sequences.drive(steps, false, |s, share| {
-            let mut block = share.blocks.start;
-            while block < share.blocks.end {
-                let wide = self.blocks_at_once(share.blocks.end - block);
-                self.sequences
-                    .for_tiles(s, share.batch.clone(), self.most, |tile| self.tile(s, &tile, block, wide));
-                block += wide;
-            }
+            self.sequences.for_tiles(s, share.batch.clone(), self.most, |tiles| {
+                let mut block = share.blocks.start;
+                while block < share.blocks.end {
+                    let wide = self.blocks_at_once(share.blocks.end - block);
+                    tiles.iter().for_each(|tile| self.tile(s, tile, block, wide));
+                    block += wide;
+                }
+            });
         });
     }
 
@@ -233,62 +234,66 @@ impl Pass<'_> {
 
     /// Step `s` of the tile's sequences for `wide` blocks from `block` on.
     fn tile(&self, s: usize, tile: &Batch, block: usize, wide: usize) {
-        self.fetch(s, tile, block, wide);
+        let places = self.places(s, tile, block);
+        // What the cells will write arrives while the product is made.
+        places.y.ask(tile.count, wide * PANEL);
+        places.extra.ask(tile.count, wide * PANEL);
         self.product(s, tile, block, wide);
-        for block in block..block + wide {
-            point::forward(self.isa, &self.places(s, tile, block));
-        }
-    }
-
-    /// Asks for what the cells will write: it arrives while the product is made.
-    fn fetch(&self, s: usize, tile: &Batch, block: usize, wide: usize) {
-        let (layer, unit, len) = (self.sequences.layer, block * PANEL, wide * PANEL);
-        for b in tile.iter() {
-            let outer = self.sequences.outer_row(b, s);
-            prefetch(self.y.get().wrapping_add(outer * layer.output_row + unit), len);
-            if !matches!(layer.cell, Cell::Elman(_)) {
-                prefetch(
-                    self.extra.get().wrapping_add(self.sequences.row(b, s) * layer.padded() + unit),
-                    len,
-                );
-            }
-        }
-    }
-
-    /// Where everything lies for one block.
-    fn places(&self, s: usize, tile: &Batch, block: usize) -> point::Forward {
         let layer = self.sequences.layer;
-        let (gates, padded, unit) = (layer.cell.gates(), layer.padded(), block * PANEL);
-        let mut p = point::Forward {
+        for k in 0..wide {
+            let (unit, width) = (k * PANEL, lanes(layer, block + k));
+            point::forward(
+                self.isa,
+                &point::Forward {
+                    width,
+                    gates: places.gates.along(unit * layer.cell.gates()),
+                    extra: places.extra.along(unit),
+                    before: places.before.along(unit),
+                    y: places.y.along(unit),
+                    state: places.state.along(unit),
+                    ..places
+                },
+            );
+        }
+    }
+
+    /// Where everything lies from one block on.
+    fn places<'t>(&self, s: usize, tile: &'t Batch, block: usize) -> point::Forward<'t> {
+        let (layer, sequences) = (self.sequences.layer, &self.sequences);
+        let (padded, unit, hidden) = (layer.padded(), block * PANEL, layer.hidden);
+        let zeros = Place::zeros(&tile.sequences);
+        let first =
+            |v: Option<&[f32]>| v.map_or(zeros, |v| Place::read(v[unit..].as_ptr(), hidden, &tile.sequences));
+        let extra = self.extra.get().wrapping_add(unit);
+        let before = match (layer.cell, s) {
+            (Cell::Elman(_), _) => zeros,
+            (Cell::Lstm, 0) => first(self.start.c),
+            (Cell::Gru, 0) => first(self.start.h),
+            (Cell::Lstm, _) => {
+                let back = sequences.row_before() * padded as isize;
+                Place::new(extra.wrapping_offset(back), padded, &tile.rows)
+            }
+            (Cell::Gru, _) => {
+                Place::new(self.state(s - 1).wrapping_add(unit), self.state_row, &tile.sequences)
+            }
+        };
+        point::Forward {
             cell: layer.cell,
             count: tile.count,
             width: lanes(layer, block),
-            gates: [std::ptr::null_mut(); MAX_ROWS],
-            extra: [std::ptr::null_mut(); MAX_ROWS],
-            before: [std::ptr::null(); MAX_ROWS],
-            y: [std::ptr::null_mut(); MAX_ROWS],
-            state: [std::ptr::null_mut(); MAX_ROWS],
-        };
-        for (r, b) in tile.iter().enumerate() {
-            let row = self.sequences.row(b, s);
-            let outer = self.sequences.outer_row(b, s);
-            p.gates[r] = self.gates.get().wrapping_add(row * self.gates_row + gates * unit);
-            p.extra[r] = self.extra.get().wrapping_add(row * padded + unit);
-            p.y[r] = self.y.get().wrapping_add(outer * layer.output_row + unit);
-            p.state[r] = self.state(s).wrapping_add(b * self.state_row + unit);
-            let first =
-                |v: Option<&[f32]>| v.map_or(std::ptr::null(), |v| v[b * layer.hidden + unit..].as_ptr());
-            p.before[r] = match (layer.cell, s) {
-                (Cell::Elman(_), _) => std::ptr::null(),
-                (Cell::Lstm, 0) => first(self.start.c),
-                (Cell::Gru, 0) => first(self.start.h),
-                (Cell::Lstm, _) => {
-                    self.extra.get().wrapping_add(self.sequences.row(b, s - 1) * padded + unit)
-                }
-                (Cell::Gru, _) => self.state(s - 1).wrapping_add(b * self.state_row + unit),
-            };
+            gates: Place::new(
+                self.gates.get().wrapping_add(layer.cell.gates() * unit),
+                self.gates_row,
+                &tile.rows,
+            ),
+            extra: match layer.cell {
+                Cell::Elman(_) => zeros,
+                Cell::Lstm | Cell::Gru => Place::new(extra, padded, &tile.rows),
+            },
+            before,
+            y: Place::new(self.y.get().wrapping_add(unit), layer.output_row, &tile.outer),
+            state: Place::new(self.state(s).wrapping_add(unit), self.state_row, &tile.sequences),
         }
-        p
     }
 
     /// Adds W_hh·h′ to the tile's gates (a GRU's third gate gets a place of its own).
@@ -296,18 +301,12 @@ impl Pass<'_> {
         let layer = self.sequences.layer;
         let gates = layer.cell.gates();
         let own = if layer.cell == Cell::Gru { 2 } else { gates * wide };
-        let mut rows = Rows::strided(0, 0);
-        let mut extra = rows;
-        for (r, b) in tile.iter().enumerate() {
-            rows.a[r] = (b * if s == 0 { layer.hidden } else { self.state_row }) as isize;
-            rows.c[r] = (self.sequences.row(b, s) * self.gates_row) as isize;
-            extra.c[r] = (self.sequences.row(b, s) * layer.padded()) as isize;
-        }
-        extra.a = rows.a;
+        let a_row = if s == 0 { layer.hidden } else { self.state_row };
+        let rows = tile.product_rows(a_row, self.gates_row);
         let a = match (s, self.start.h) {
             (0, None) => {
                 if layer.cell == Cell::Gru {
-                    self.bias_only(tile, block, &extra);
+                    self.bias_only(tile, block);
                 }
                 return;
             }
@@ -345,16 +344,18 @@ impl Pass<'_> {
                 soon: Soon::NONE,
                 finish: Finish { bias_column, ..Finish::plain(false) },
             };
+            let rows = tile.product_rows(a_row, layer.padded());
             // SAFETY: as above.
-            unsafe { self.family.kernel(tile.count, 1, false)(&sum, &extra, &t) }
+            unsafe { self.family.kernel(tile.count, 1, false)(&sum, &rows, &t) }
         }
     }
 
     /// W_hn·h′ + b_hn where h′ is 0.
-    fn bias_only(&self, tile: &Batch, block: usize, extra: &Rows) {
-        let bias = &self.bias_n[block * PANEL..(block + 1) * PANEL];
-        for r in 0..tile.count {
-            let to = self.extra.get().wrapping_offset(extra.c[r]).wrapping_add(block * PANEL);
+    fn bias_only(&self, tile: &Batch, block: usize) {
+        let (bias, padded) =
+            (&self.bias_n[block * PANEL..(block + 1) * PANEL], self.sequences.layer.padded());
+        for row in &tile.rows[..tile.count] {
+            let to = self.extra.get().wrapping_add(row * padded + block * PANEL);
             // SAFETY: a whole block of the row, written by this task alone.
             unsafe { to.copy_from_nonoverlapping(bias.as_ptr(), PANEL) }
         }

@@ -3,7 +3,7 @@
 use super::Recurrent;
 use crate::Indices;
 use crate::gemm::even;
-use crate::micro::{Family, MAX_ROWS, PANEL};
+use crate::micro::{Family, MAX_ROWS, PANEL, Rows};
 use crate::threads::{Shared, parallel_chunks, parallel_for};
 use std::ops::Range;
 
@@ -18,17 +18,27 @@ const GROUP: usize = 8;
 /// Multiply-adds of a step below which threads don't share it.
 const STEP_WORK: usize = 128 * 1024;
 
-/// Up to a tile's rows: sequences that have the step at hand.
+/// Tiles of a step that are made together, and go through all blocks of hidden units together.
+const TILES: usize = 4;
+
+/// Up to a tile's rows: sequences that have the step at hand, and where that lies.
 #[derive(Clone, Copy)]
 pub(super) struct Tile {
     pub sequences: [usize; MAX_ROWS],
+    /// [`Sequences::row`] of each.
+    pub rows: [usize; MAX_ROWS],
+    /// [`Sequences::outer_row`] of each.
+    pub outer: [usize; MAX_ROWS],
     pub count: usize,
 }
 
 impl Tile {
-    /// All of `batch`, at most a tile's rows.
+    const EMPTY: Tile =
+        Tile { sequences: [0; MAX_ROWS], rows: [0; MAX_ROWS], outer: [0; MAX_ROWS], count: 0 };
+
+    /// All of `batch`, at most a tile's rows, at no step.
     pub fn of(batch: Range<usize>) -> Self {
-        let mut tile = Tile { sequences: [0; MAX_ROWS], count: batch.len() };
+        let mut tile = Tile { count: batch.len(), ..Tile::EMPTY };
         tile.sequences.iter_mut().zip(batch).for_each(|(s, b)| *s = b);
         tile
     }
@@ -36,6 +46,16 @@ impl Tile {
     /// The sequences.
     pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
         self.sequences[..self.count].iter().copied()
+    }
+
+    /// The rows of a product: `A`'s lie `a_row` apart sequence by sequence, `C`'s `c_row` apart row by row.
+    pub fn product_rows(&self, a_row: usize, c_row: usize) -> Rows {
+        let mut rows = Rows::strided(0, 0);
+        for r in 0..self.count {
+            rows.a[r] = (self.sequences[r] * a_row) as isize;
+            rows.c[r] = (self.rows[r] * c_row) as isize;
+        }
+        rows
     }
 }
 
@@ -136,21 +156,39 @@ impl Sequences<'_> {
         });
     }
 
-    /// Calls `f` with the sequences among `range` that are longer than `s`, a tile at a time.
-    pub fn for_tiles(&self, s: usize, range: Range<usize>, most: usize, mut f: impl FnMut(Tile)) {
+    /// How far the row of the step before a row's lies from it.
+    pub fn row_before(&self) -> isize {
+        let rows = self.layer.batch as isize;
+        if self.layer.reverse { rows } else { -rows }
+    }
+
+    /// The same for rows in the caller's order.
+    pub fn outer_row_before(&self) -> isize {
+        let rows = if self.layer.batch_first { 1 } else { self.layer.batch as isize };
+        if self.layer.reverse { rows } else { -rows }
+    }
+
+    /// Calls `f` with tiles of the sequences among `range` that are longer than `s`, a few at a time.
+    pub fn for_tiles(&self, s: usize, range: Range<usize>, most: usize, mut f: impl FnMut(&[Tile])) {
         let parts = range.len().div_ceil(most);
-        for part in 0..parts {
-            let mut tile = Tile { sequences: [0; MAX_ROWS], count: 0 };
-            for i in even(range.len(), most, part) {
-                let b = range.start + i;
-                if s < self.len(b) {
-                    tile.sequences[tile.count] = b;
-                    tile.count += 1;
+        for first in (0..parts).step_by(TILES) {
+            let mut tiles = [Tile::EMPTY; TILES];
+            let mut count = 0;
+            for part in first..parts.min(first + TILES) {
+                let tile = &mut tiles[count];
+                for i in even(range.len(), most, part) {
+                    let b = range.start + i;
+                    if s < self.len(b) {
+                        let time = self.time(b, s);
+                        tile.sequences[tile.count] = b;
+                        tile.rows[tile.count] = time * self.layer.batch + b;
+                        tile.outer[tile.count] = self.outer_row_at(b, time);
+                        tile.count += 1;
+                    }
                 }
+                count += usize::from(tile.count > 0);
             }
-            if tile.count > 0 {
-                f(tile);
-            }
+            f(&tiles[..count]);
         }
     }
 

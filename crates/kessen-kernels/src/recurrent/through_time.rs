@@ -1,10 +1,10 @@
 //! The serial part of the backward pass: from the last step to the first.
 
 use super::backward::{Gradients, Kept, Parts};
-use super::point;
+use super::point::{self, Place};
 use super::sequence::{Sequences, Share, Tile as Batch, lanes, panels, tile_rows};
 use super::{Cell, Recurrent};
-use crate::gemm::{even, prefetch};
+use crate::gemm::even;
 use crate::isa::Isa;
 use crate::micro::{Family, Finish, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
 use crate::threads::{Address, Shared, parallel_for};
@@ -57,6 +57,17 @@ impl Recurrent {
         }
     }
 }
+
+/// The rows of a tile's own buffer.
+const ROWS: [usize; MAX_ROWS] = {
+    let mut rows = [0; MAX_ROWS];
+    let mut r = 0;
+    while r < MAX_ROWS {
+        rows[r] = r;
+        r += 1;
+    }
+    rows
+};
 
 /// A tile's dh: rows of at most four blocks. Not cleared, since [`Pass::product`] writes what is read.
 type Buffer = [MaybeUninit<f32>; MAX_ROWS * 4 * PANEL];
@@ -165,121 +176,104 @@ impl Pass<'_> {
 
     /// A share of step `s`.
     fn step(&self, s: usize, share: &Share, most: usize) {
-        let (layer, mut block) = (self.sequences.layer, share.blocks.start);
-        while block < share.blocks.end {
-            let wide = panels(self.family, most, share.blocks.end - block);
-            let place = share.group * layer.sums_len() + block * point::sums(layer.cell) * PANEL;
-            let sums = self.sums.get().wrapping_add(place);
-            let tile = |tile| self.tile(s, &tile, block, wide, sums);
-            self.sequences.for_tiles(s, share.batch.clone(), most, tile);
-            block += wide;
-        }
+        let layer = self.sequences.layer;
+        self.sequences.for_tiles(s, share.batch.clone(), most, |tiles| {
+            let mut block = share.blocks.start;
+            while block < share.blocks.end {
+                let wide = panels(self.family, most, share.blocks.end - block);
+                let place = share.group * layer.sums_len() + block * point::sums(layer.cell) * PANEL;
+                let sums = self.sums.get().wrapping_add(place);
+                tiles.iter().for_each(|tile| self.tile(s, tile, block, wide, sums));
+                block += wide;
+            }
+        });
     }
 
     /// Step `s` of the tile's sequences for `wide` blocks from `block` on, whose sums of gradients lie at `sums`.
     fn tile(&self, s: usize, tile: &Batch, block: usize, wide: usize, sums: *mut f32) {
         let mut buffer: Buffer = [MaybeUninit::uninit(); MAX_ROWS * 4 * PANEL];
-        self.fetch(s, tile, block, wide);
+        let layer = self.sequences.layer;
+        let (panel, gates) = (layer.gradient_panel(), layer.cell.gates());
+        let places = self.places(s, tile, block, sums);
+        Self::ask(&places, wide);
         self.product(Some(s), tile, block, wide, &mut buffer);
+        let dh = Place::read(buffer.as_ptr().cast(), wide * PANEL, &ROWS);
         for k in 0..wide {
-            let mut p = self.places(s, tile, block + k, &buffer[k * PANEL..], wide * PANEL);
-            debug_assert!(p.width <= self.sequences.layer.hidden);
-            p.sums = sums.wrapping_add(k * point::sums(p.cell) * PANEL);
-            point::backward(self.isa, &p);
+            let unit = k * PANEL;
+            point::backward(
+                self.isa,
+                &point::Backward {
+                    width: lanes(layer, block + k),
+                    gates: places.gates.along(gates * unit),
+                    extra: places.extra.along(unit),
+                    before: places.before.along(unit),
+                    dy: places.dy.along(unit),
+                    dh: dh.along(unit),
+                    carry: places.carry.along(unit),
+                    dgates: places.dgates.along(k * gates * panel),
+                    dgates_recurrent: places.dgates_recurrent.along(k * gates * panel),
+                    state: places.state.along(gates * unit),
+                    sums: sums.wrapping_add(unit * point::sums(layer.cell)),
+                    ..places
+                },
+            );
         }
     }
 
     /// Asks for what the cells will read and write: it arrives while the product is made.
-    fn fetch(&self, s: usize, tile: &Batch, block: usize, wide: usize) {
-        let (layer, kept) = (self.sequences.layer, self.kept);
-        let (unit, len, gates) = (block * PANEL, wide * PANEL, layer.cell.gates());
-        for b in tile.iter() {
-            let row = self.sequences.row(b, s);
-            let extra =
-                |s| kept.extra.as_ptr().wrapping_add(self.sequences.row(b, s) * layer.padded() + unit);
-            let y = |s| {
-                let row = self.sequences.outer_row(b, s) * layer.output_row;
-                kept.y.as_ptr().wrapping_add(row + unit)
-            };
-            if let Some((dy, stride)) = self.dy {
-                prefetch(dy.as_ptr().wrapping_add(row * stride + unit), len);
-            }
-            let before = s.saturating_sub(1);
-            match layer.cell {
-                Cell::Elman(_) => prefetch(y(s), len),
-                Cell::Lstm => prefetch(extra(before), len),
-                Cell::Gru => {
-                    prefetch(extra(s), len);
-                    prefetch(y(before), len);
-                }
-            }
-            if gates > 1 {
-                let from = row * self.gates_row + gates * unit;
-                prefetch(kept.gates.as_ptr().wrapping_add(from), gates * len);
-            }
-            for panel in gates * block..gates * (block + wide) {
-                prefetch(self.dgates.get().wrapping_add(panel * layer.gradient_panel() + row * PANEL), PANEL);
-            }
+    fn ask(places: &point::Backward<'_>, wide: usize) {
+        let (count, len, gates) = (places.count, wide * PANEL, places.cell.gates());
+        places.dy.ask(count, len);
+        places.before.ask(count, len);
+        // An LSTM's c is what was `before` at the step just done.
+        if places.cell != Cell::Lstm {
+            places.extra.ask(count, len);
         }
+        places.gates.ask(count, gates * len);
+        (0..gates * wide).for_each(|k| places.dgates.along(k * places.gate).ask(count, PANEL));
     }
 
-    /// Where everything lies for one block.
-    fn places(
-        &self,
-        s: usize,
-        tile: &Batch,
-        block: usize,
-        buffer: &[MaybeUninit<f32>],
-        row_len: usize,
-    ) -> point::Backward {
-        let (layer, kept) = (self.sequences.layer, self.kept);
-        let (unit, padded) = (block * PANEL, layer.padded());
-        let (null, null_mut) = ([std::ptr::null(); MAX_ROWS], [std::ptr::null_mut(); MAX_ROWS]);
-        let mut p = point::Backward {
+    /// Where everything but dh lies from one block on.
+    fn places<'t>(&self, s: usize, tile: &'t Batch, block: usize, sums: *mut f32) -> point::Backward<'t> {
+        let (layer, kept, sequences) = (self.sequences.layer, self.kept, &self.sequences);
+        let (unit, padded, gates) = (block * PANEL, layer.padded(), layer.cell.gates());
+        let zeros = Place::zeros(&tile.sequences);
+        let first = |v: Option<&[f32]>| {
+            v.map_or(zeros, |v| Place::read(v[unit..].as_ptr(), layer.hidden, &tile.sequences))
+        };
+        let y = kept.y[unit..].as_ptr();
+        let y_before = y.wrapping_offset(sequences.outer_row_before() * layer.output_row as isize);
+        let cells = |back: isize| {
+            let base = kept.extra.as_ptr().wrapping_add(unit).wrapping_offset(back * padded as isize);
+            Place::read(base, padded, &tile.rows)
+        };
+        let (extra, before) = match (layer.cell, s) {
+            (Cell::Elman(_), _) => (Place::read(y, layer.output_row, &tile.outer), zeros),
+            (Cell::Lstm, 0) => (cells(0), first(kept.start.c)),
+            (Cell::Lstm, _) => (cells(0), cells(sequences.row_before())),
+            (Cell::Gru, 0) => (cells(0), first(kept.start.h)),
+            (Cell::Gru, _) => (cells(0), Place::read(y_before, layer.output_row, &tile.outer)),
+        };
+        let panels = gates * block * layer.gradient_panel();
+        let gradients = |at: &Address<f32>| Place::new(at.get().wrapping_add(panels), PANEL, &tile.rows);
+        point::Backward {
             cell: layer.cell,
             count: tile.count,
             width: lanes(layer, block),
-            gates: null,
-            extra: null,
-            before: null,
-            dy: null,
-            dh: null,
-            carry: null_mut,
+            gates: match layer.cell {
+                Cell::Elman(_) => zeros,
+                _ => Place::read(kept.gates[gates * unit..].as_ptr(), self.gates_row, &tile.rows),
+            },
+            extra,
+            before,
+            dy: self.dy.map_or(zeros, |(dy, row)| Place::read(dy[unit..].as_ptr(), row, &tile.rows)),
+            dh: zeros,
+            carry: Place::new(self.carry.get().wrapping_add(unit), padded, &tile.sequences),
             gate: layer.gradient_panel(),
-            dgates: null_mut,
-            dgates_recurrent: null_mut,
-            state: null_mut,
-            sums: std::ptr::null_mut(),
-        };
-        for (r, b) in tile.iter().enumerate() {
-            let row = self.sequences.row(b, s);
-            let gates = layer.cell.gates() * block * layer.gradient_panel() + row * PANEL;
-            let first =
-                |v: Option<&[f32]>| v.map_or(std::ptr::null(), |v| v[b * layer.hidden + unit..].as_ptr());
-            let y_at = |s| self.sequences.outer_row(b, s) * layer.output_row + unit;
-            let kept_gates = row * self.gates_row + layer.cell.gates() * unit;
-            p.gates[r] = kept.gates[kept_gates..].as_ptr();
-            p.state[r] = self.state(s).wrapping_add(b * self.gates_row + layer.cell.gates() * unit);
-            p.dy[r] = self.dy.map_or(std::ptr::null(), |(d, stride)| d[row * stride + unit..].as_ptr());
-            p.dh[r] = buffer[r * row_len..].as_ptr().cast();
-            p.carry[r] = self.carry.get().wrapping_add(b * padded + unit);
-            p.dgates[r] = self.dgates.get().wrapping_add(gates);
-            p.dgates_recurrent[r] = self.recurrent.get().wrapping_add(gates);
-            match layer.cell {
-                Cell::Elman(_) => p.extra[r] = kept.y[y_at(s)..].as_ptr(),
-                Cell::Lstm => {
-                    p.extra[r] = kept.extra[row * padded + unit..].as_ptr();
-                    p.before[r] = match s {
-                        0 => first(kept.start.c),
-                        _ => kept.extra[self.sequences.row(b, s - 1) * padded + unit..].as_ptr(),
-                    };
-                }
-                Cell::Gru => {
-                    p.extra[r] = kept.extra[row * padded + unit..].as_ptr();
-                    p.before[r] = if s == 0 { first(kept.start.h) } else { kept.y[y_at(s - 1)..].as_ptr() };
-                }
-            }
+            dgates: gradients(&self.dgates),
+            dgates_recurrent: gradients(&self.recurrent),
+            state: Place::new(self.state(s).wrapping_add(gates * unit), self.gates_row, &tile.sequences),
+            sums,
         }
-        p
     }
 }
