@@ -58,8 +58,9 @@ pub(super) struct Parts<'a> {
     pub dgates: &'a mut [f32],
     /// A GRU's gradients towards the recurrent weights.
     pub recurrent: &'a mut [f32],
-    /// h before each step.
-    pub before: &'a mut [f32],
+    /// h before each row's step at the row, shifted by [`Recurrent::first_output`] rows: so the h of a step is there too,
+    /// at the row of the step after it. [`Recurrent::spread`] of `H` apart.
+    pub outputs: &'a mut [f32],
     pub carry: &'a mut [f32],
     /// The gates' gradients of two steps.
     pub states: &'a mut [f32],
@@ -94,7 +95,7 @@ impl Recurrent {
             padded * columns,
             gates,
             recurrent,
-            self.rows() * self.spread(self.hidden),
+            (self.rows() + self.batch) * self.spread(self.hidden),
             self.batch * padded,
             2 * self.batch * self.spread(columns),
             groups * self.sums_len(),
@@ -137,6 +138,7 @@ impl Recurrent {
             }
         }
         parts.sums.fill(0.0);
+        self.gather_outputs(sequences, kept, parts.outputs);
         self.recursion(sequences, kept, &mut parts, out);
         self.products(sequences, weights, kept, &mut parts, out);
         let last = self.cell.gates() - 1;
@@ -178,13 +180,13 @@ impl Recurrent {
         let (transposed, scratch) = scratch.split_at_mut(a);
         let (dgates, scratch) = scratch.split_at_mut(b);
         let (recurrent, scratch) = scratch.split_at_mut(c);
-        let (before, scratch) = scratch.split_at_mut(d);
+        let (outputs, scratch) = scratch.split_at_mut(d);
         let (carry, scratch) = scratch.split_at_mut(e);
         let (states, scratch) = scratch.split_at_mut(f);
         let (sums, scratch) = scratch.split_at_mut(g);
         let (x, scratch) = scratch.split_at_mut(h);
         let (dy, rest) = scratch.split_at_mut(i);
-        Parts { transposed, dgates, recurrent, before, carry, states, sums, x, dy, rest }
+        Parts { transposed, dgates, recurrent, outputs, carry, states, sums, x, dy, rest }
     }
 
     /// An LSTM's dc behind the last step, else zeros.

@@ -9,7 +9,8 @@ use super::{Cell, Recurrent, Weights};
 use crate::gemm::{COPY_LEN, Product};
 use crate::layout::transpose_raw;
 use crate::micro::{Family, Finish, PANEL};
-use crate::threads::{self, Shared, parallel_chunks, parallel_for};
+use crate::threads::{self, Shared, parallel_for};
+use std::ops::Range;
 
 /// Multiply-adds below which the products stay on the calling thread.
 const SERIAL_WORK: usize = 1 << 20;
@@ -29,7 +30,6 @@ impl Recurrent {
         parts: &mut Parts<'_>,
         out: &mut Gradients<'_>,
     ) {
-        self.previous_outputs(sequences, kept, parts.before);
         let (inputs, hidden) = (self.inputs, self.hidden);
         let (x, x_row) = if self.batch_first {
             let row = self.spread(inputs);
@@ -39,12 +39,12 @@ impl Recurrent {
             (kept.x, inputs)
         };
         let recurrent = if self.cell == Cell::Gru { &*parts.recurrent } else { &*parts.dgates };
+        let row = self.spread(hidden);
+        let before = &parts.outputs[self.first_output() * row..];
+        let later = self.rows_after_zeros(sequences, kept);
         let products = [
-            (
-                self.weight_product(parts.before, self.spread(hidden), recurrent, out.recurrent, hidden),
-                hidden,
-            ),
-            (self.weight_product(x, x_row, parts.dgates, out.input, inputs), inputs),
+            (self.weight_product(before, row, recurrent, out.recurrent, hidden, later), hidden),
+            (self.weight_product(x, x_row, parts.dgates, out.input, inputs, 0..self.rows()), inputs),
         ];
         let (family, serial) =
             (Family::active(), self.rows() * self.columns() * inputs.max(hidden) <= SERIAL_WORK);
@@ -62,7 +62,17 @@ impl Recurrent {
         }
     }
 
-    /// The gradient of weights over `k` values: factorsᵀ·dgates, into panels.
+    /// The rows but for those known to begin from h = 0: they add nothing to the gradient of W_hh.
+    fn rows_after_zeros(&self, sequences: Sequences<'_>, kept: &Kept<'_>) -> Range<usize> {
+        let first = self.batch.min(self.rows());
+        match (kept.start.h, self.reverse, sequences.lengths) {
+            (None, false, _) => first..self.rows(),
+            (None, true, None) => 0..self.rows() - first,
+            _ => 0..self.rows(),
+        }
+    }
+
+    /// The gradient of weights over `k` values: factorsᵀ·dgates over some rows, into panels.
     fn weight_product(
         &self,
         factors: &[f32],
@@ -70,16 +80,17 @@ impl Recurrent {
         dgates: &[f32],
         out: &mut [f32],
         k: usize,
+        rows: Range<usize>,
     ) -> Product {
         assert!(out.len() == self.weight_len(k), "recurrent: gradients of weights");
         Product {
             n: self.columns(),
-            k: self.rows(),
-            a: factors.as_ptr(),
+            k: rows.len(),
+            a: factors.as_ptr().wrapping_add(rows.start * row),
             a_row: 1,
             a_col: row as isize,
             a_panel: None,
-            b: dgates.as_ptr(),
+            b: dgates.as_ptr().wrapping_add(rows.start * PANEL),
             b_row: PANEL as isize,
             b_panel: self.gradient_panel() as isize,
             c: out.as_mut_ptr(),
@@ -127,31 +138,6 @@ impl Recurrent {
                 let values = PANEL.min(k - block * PANEL);
                 // SAFETY: the block's values of the panel, and sixteen rows of the target's panel.
                 unsafe { transpose_raw(from, PANEL, to, PANEL, values, PANEL) }
-            }
-        });
-    }
-
-    /// The h before each row's step, 0 behind a sequence's end.
-    fn previous_outputs(&self, sequences: Sequences<'_>, kept: &Kept<'_>, before: &mut [f32]) {
-        let (hidden, stride) = (self.hidden, self.spread(self.hidden));
-        let out = Shared::new(before);
-        parallel_chunks(self.batch, 4, |batch| {
-            for b in batch {
-                let n = sequences.len(b);
-                for s in 0..self.time {
-                    let row = if s < n { sequences.row(b, s) } else { s * self.batch + b };
-                    // SAFETY: each sequence has its own rows.
-                    let to = unsafe { out.part(row * stride..row * stride + hidden) };
-                    match (s, kept.start.h) {
-                        _ if s >= n => to.fill(0.0),
-                        (0, None) => to.fill(0.0),
-                        (0, Some(h)) => to.copy_from_slice(&h[b * hidden..(b + 1) * hidden]),
-                        _ => {
-                            let from = sequences.outer_row(b, s - 1) * self.output_row;
-                            to.copy_from_slice(&kept.y[from..from + hidden]);
-                        }
-                    }
-                }
             }
         });
     }

@@ -1,6 +1,7 @@
 //! Which rows belong to which step, and how the recursion's work is shared.
 
 use super::Recurrent;
+use super::backward::Kept;
 use crate::Indices;
 use crate::gemm::even;
 use crate::micro::{Family, MAX_ROWS, PANEL, Rows};
@@ -162,12 +163,6 @@ impl Sequences<'_> {
         if self.layer.reverse { rows } else { -rows }
     }
 
-    /// The same for rows in the caller's order.
-    pub fn outer_row_before(&self) -> isize {
-        let rows = if self.layer.batch_first { 1 } else { self.layer.batch as isize };
-        if self.layer.reverse { rows } else { -rows }
-    }
-
     /// Calls `f` with tiles of the sequences among `range` that are longer than `s`, a few at a time.
     pub fn for_tiles(&self, s: usize, range: Range<usize>, most: usize, mut f: impl FnMut(&[Tile])) {
         let parts = range.len().div_ceil(most);
@@ -247,6 +242,40 @@ impl Sequences<'_> {
                 f(at(i), &Share { group: 0, batch: 0..batch, blocks });
             });
         }
+    }
+}
+
+impl Recurrent {
+    /// How many rows the outputs that [`Recurrent::gather_outputs`] brings together begin in front of the first row.
+    pub(super) fn first_output(&self) -> usize {
+        if self.reverse { self.batch } else { 0 }
+    }
+
+    /// Brings the h before and after each step together in the kernels' own order, see `Parts::outputs`; 0 where there is
+    /// no step next to a row. In the caller's order, sequences would throw each other's rows out of the caches.
+    pub(super) fn gather_outputs(&self, sequences: Sequences<'_>, kept: &Kept<'_>, outputs: &mut [f32]) {
+        let (hidden, stride) = (self.hidden, self.spread(self.hidden));
+        let out = Shared::new(outputs);
+        parallel_chunks(self.batch, 4, |batch| {
+            for b in batch {
+                let n = sequences.len(b);
+                for s in 0..=self.time {
+                    let time = if self.reverse && s <= n { n - s } else { s };
+                    let row = time * self.batch + b;
+                    // SAFETY: each sequence has its own rows.
+                    let to = unsafe { out.part(row * stride..row * stride + hidden) };
+                    match (s, kept.start.h) {
+                        (0, Some(h)) => to.copy_from_slice(&h[b * hidden..(b + 1) * hidden]),
+                        (0, None) => to.fill(0.0),
+                        _ if s > n => to.fill(0.0),
+                        _ => {
+                            let from = sequences.outer_row(b, s - 1) * self.output_row;
+                            to.copy_from_slice(&kept.y[from..from + hidden]);
+                        }
+                    }
+                }
+            }
+        });
     }
 }
 

@@ -35,6 +35,7 @@ impl Recurrent {
             gates_row: self.spread(self.columns()),
             sequences,
             kept,
+            outputs: parts.outputs,
             family,
             isa: Isa::active(),
             transposed: parts.transposed,
@@ -76,6 +77,8 @@ type Buffer = [MaybeUninit<f32>; MAX_ROWS * 4 * PANEL];
 struct Pass<'a> {
     sequences: Sequences<'a>,
     kept: &'a Kept<'a>,
+    /// [`Parts::outputs`].
+    outputs: &'a [f32],
     family: &'static Family,
     isa: Isa,
     transposed: &'a [f32],
@@ -225,10 +228,8 @@ impl Pass<'_> {
         let (count, len, gates) = (places.count, wide * PANEL, places.cell.gates());
         places.dy.ask(count, len);
         places.before.ask(count, len);
-        // An LSTM's c is what was `before` at the step just done.
-        if places.cell != Cell::Lstm {
-            places.extra.ask(count, len);
-        }
+        places.extra.ask(count, len);
+        places.carry.ask(count, if gates > 1 { len } else { 0 });
         places.gates.ask(count, gates * len);
         (0..gates * wide).for_each(|k| places.dgates.along(k * places.gate).ask(count, PANEL));
     }
@@ -241,18 +242,20 @@ impl Pass<'_> {
         let first = |v: Option<&[f32]>| {
             v.map_or(zeros, |v| Place::read(v[unit..].as_ptr(), layer.hidden, &tile.sequences))
         };
-        let y = kept.y[unit..].as_ptr();
-        let y_before = y.wrapping_offset(sequences.outer_row_before() * layer.output_row as isize);
+        let output = |back: isize| {
+            let (stride, first) = (layer.spread(layer.hidden), layer.first_output());
+            let base = self.outputs[first * stride..].as_ptr().wrapping_add(unit);
+            Place::read(base.wrapping_offset(back * stride as isize), stride, &tile.rows)
+        };
         let cells = |back: isize| {
             let base = kept.extra.as_ptr().wrapping_add(unit).wrapping_offset(back * padded as isize);
             Place::read(base, padded, &tile.rows)
         };
         let (extra, before) = match (layer.cell, s) {
-            (Cell::Elman(_), _) => (Place::read(y, layer.output_row, &tile.outer), zeros),
+            (Cell::Elman(_), _) => (output(-sequences.row_before()), zeros),
             (Cell::Lstm, 0) => (cells(0), first(kept.start.c)),
             (Cell::Lstm, _) => (cells(0), cells(sequences.row_before())),
-            (Cell::Gru, 0) => (cells(0), first(kept.start.h)),
-            (Cell::Gru, _) => (cells(0), Place::read(y_before, layer.output_row, &tile.outer)),
+            (Cell::Gru, _) => (cells(0), output(0)),
         };
         let panels = gates * block * layer.gradient_panel();
         let gradients = |at: &Address<f32>| Place::new(at.get().wrapping_add(panels), PANEL, &tile.rows);
