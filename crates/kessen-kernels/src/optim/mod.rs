@@ -3,6 +3,9 @@
 //! Formulas are those of `torch.optim`. In the same pass the gradient is multiplied by a factor (global-norm
 //! clipping, accumulation), clipped by value, and an exponential moving average of the weights is kept. State below
 //! the normal range becomes 0, since denormals are slow and mean nothing there.
+//!
+//! Vectors of parameters whose gradient and state are all 0 are not read or written where the rule leaves them as they
+//! are: the words of a vocabulary that training has not met cost a look at their state.
 
 mod rule;
 
@@ -187,6 +190,13 @@ struct Around {
     keep: f32,
 }
 
+impl Around {
+    /// Whether a gradient of 0 stays 0.
+    fn rests(self) -> bool {
+        self.grad_scale.is_finite() && self.clip >= 0.0
+    }
+}
+
 /// Every rule with the number of its states.
 #[derive(Clone, Copy)]
 enum AnyRule {
@@ -243,10 +253,7 @@ impl<'a> Pieces<'a> {
     /// Whether a gradient of 0 leaves a (finite) parameter as it is, so that such pieces may be left out.
     pub fn skips_zeros(&self) -> bool {
         match self.rule {
-            AnyRule::Plain(Plain { lr, decay }) => {
-                let finite = self.around.grad_scale.is_finite() && (0.0..f32::INFINITY).contains(&lr);
-                finite && decay == 0.0 && self.average.is_none()
-            }
+            AnyRule::Plain(rule) => rule.rests() && self.around.rests() && self.average.is_none(),
             _ => false,
         }
     }

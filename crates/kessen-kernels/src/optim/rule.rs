@@ -3,12 +3,15 @@
 use super::{Adam, Around, RmsProp, Sgd};
 use crate::isa::Isa;
 use crate::math::flush;
-use crate::simd::{Float, LANES, Simd, kernel};
+use crate::simd::{Float, Int, LANES, Mask, Simd, kernel};
 
 /// A rule with `N` state vectors.
 pub(super) trait Rule<const N: usize>: Copy + Sync {
     /// The new parameter and state from parameter, gradient and state.
     fn update<S: Simd>(self, s: S, p: S::F, g: S::F, state: [S::F; N]) -> (S::F, [S::F; N]);
+
+    /// Whether a gradient of 0 leaves a state of zeros and a (finite) parameter as they are.
+    fn rests(self) -> bool;
 
     /// Updates slices of one length.
     fn apply(
@@ -75,6 +78,8 @@ fn sweep<S: Simd, R: Rule<N>, const N: usize>(
     states: [&mut [f32]; N],
     mut average: Option<&mut [f32]>,
 ) {
+    // Parameters that no gradient has reached yet are left out: most rows of a table of many words.
+    let rests = rule.rests() && around.rests() && average.is_none();
     let (scale, high, low) = (s.splat(around.grad_scale), s.splat(around.clip), s.splat(-around.clip));
     for (i, (p, g)) in p.chunks_mut(LANES).zip(g.chunks(LANES)).enumerate() {
         let range = i * LANES..i * LANES + g.len();
@@ -84,7 +89,11 @@ fn sweep<S: Simd, R: Rule<N>, const N: usize>(
             state[k] = s.load_part(&states[k][range.clone()]);
             k += 1;
         }
-        let g = high.min(low.max(s.load_part(g) * scale));
+        let g = s.load_part(g);
+        if rests && all_zero(s, g, &state) {
+            continue;
+        }
+        let g = high.min(low.max(g * scale));
         let (new, state) = rule.update(s, s.load_part(p), g, state);
         new.store_part(p);
         k = 0;
@@ -97,6 +106,21 @@ fn sweep<S: Simd, R: Rule<N>, const N: usize>(
             (new - old).mul_add(s.splat(around.keep), old).store_part(&mut average[range]);
         }
     }
+}
+
+/// Whether all bits of the gradient and the state are 0.
+#[inline(always)]
+fn all_zero<S: Simd, const N: usize>(s: S, g: S::F, state: &[S::F; N]) -> bool {
+    let mut bits = g.bits();
+    for state in state {
+        bits = bits | state.bits();
+    }
+    !bits.eq(s.splat_i(0)).not().any()
+}
+
+/// Whether a step of that length against a gradient of 0 goes nowhere.
+fn is_step(lr: f32) -> bool {
+    (0.0..f32::INFINITY).contains(&lr)
 }
 
 /// Gradient descent without momentum.
@@ -112,6 +136,11 @@ impl Rule<0> for Plain {
         let g = p.mul_add(s.splat(self.decay), g);
         (g.mul_add(s.splat(-self.lr), p), state)
     }
+
+    fn rests(self) -> bool {
+        is_step(self.lr) && self.decay == 0.0
+    }
+
     apply_by!(plain, 0);
 }
 
@@ -131,6 +160,12 @@ impl Rule<1> for Momentum {
         let direction = if o.nesterov { v.mul_add(s.splat(o.momentum), g) } else { v };
         (direction.mul_add(s.splat(-o.lr), p), [v])
     }
+
+    fn rests(self) -> bool {
+        let o = self.0;
+        is_step(o.lr) && o.weight_decay == 0.0 && o.momentum.is_finite() && o.dampening.is_finite()
+    }
+
     apply_by!(momentum, 1);
 }
 
@@ -176,12 +211,26 @@ impl Rule<2> for Moments {
         let deviation = v.sqrt().mul_add(s.splat(self.correction), s.splat(self.eps));
         ((m / deviation).mul_add(s.splat(self.size), p * s.splat(self.shrink)), [m, v])
     }
+
+    fn rests(self) -> bool {
+        let finite = [self.beta1, self.beta2, self.correction].iter().all(|x| x.is_finite());
+        finite && is_step(-self.size) && self.penalty == 0.0 && self.shrink == 1.0 && self.eps > 0.0
+    }
+
     apply_by!(moments, 2);
 }
 
 /// RMSprop; state: mean square, mean gradient where centred, momentum's buffer where there is momentum.
 #[derive(Clone, Copy)]
 pub(super) struct Rms<const CENTRED: bool, const MOMENTUM: bool>(pub RmsProp);
+
+impl<const CENTRED: bool, const MOMENTUM: bool> Rms<CENTRED, MOMENTUM> {
+    fn rests(self) -> bool {
+        let o = self.0;
+        let finite = o.alpha.is_finite() && o.momentum.is_finite();
+        finite && is_step(o.lr) && o.weight_decay == 0.0 && o.eps > 0.0
+    }
+}
 
 /// What all forms share: the penalised gradient over its deviation, the mean square, and the mean gradient.
 #[inline(always)]
@@ -211,6 +260,11 @@ impl Rule<1> for Rms<false, false> {
         let (d, v, _) = rms_direction(s, self.0, p, g, v, None);
         (d.mul_add(s.splat(-self.0.lr), p), [v])
     }
+
+    fn rests(self) -> bool {
+        self.rests()
+    }
+
     apply_by!(rms, 1);
 }
 
@@ -220,6 +274,11 @@ impl Rule<2> for Rms<true, false> {
         let (d, v, a) = rms_direction(s, self.0, p, g, v, Some(a));
         (d.mul_add(s.splat(-self.0.lr), p), [v, a])
     }
+
+    fn rests(self) -> bool {
+        self.rests()
+    }
+
     apply_by!(rms_centred, 2);
 }
 
@@ -230,6 +289,11 @@ impl Rule<2> for Rms<false, true> {
         let b = b.mul_add(s.splat(self.0.momentum), d);
         (b.mul_add(s.splat(-self.0.lr), p), [v, b])
     }
+
+    fn rests(self) -> bool {
+        self.rests()
+    }
+
     apply_by!(rms_momentum, 2);
 }
 
@@ -240,5 +304,10 @@ impl Rule<3> for Rms<true, true> {
         let b = b.mul_add(s.splat(self.0.momentum), d);
         (b.mul_add(s.splat(-self.0.lr), p), [v, a, b])
     }
+
+    fn rests(self) -> bool {
+        self.rests()
+    }
+
     apply_by!(rms_both, 3);
 }

@@ -129,3 +129,52 @@ fn denormal_state_becomes_zero() {
         });
     }
 }
+
+/// With an average nothing is left out, so the two must agree to the bit.
+#[test]
+fn parameters_that_no_gradient_has_reached_are_left_out_with_the_same_bits() {
+    let sgd =
+        Sgd { lr: 0.1, momentum: 0.0, dampening: 0.0, weight_decay: 0.0, nesterov: false, first: false };
+    let nesterov = Sgd { momentum: 0.9, nesterov: true, ..sgd };
+    let adam =
+        Adam { lr: 0.01, beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0, decoupled: false, step: 3 };
+    let rms = RmsProp { lr: 0.01, alpha: 0.9, eps: 1e-8, weight_decay: 0.0, momentum: 0.9, centered: true };
+    let steps: [(&str, &Step<'_>); 6] = [
+        ("sgd", &|_, p, g, _, common| sgd.step(p, g, &mut [], common)),
+        ("nesterov", &|_, p, g, [v, ..], common| nesterov.step(p, g, v, common)),
+        ("adam", &|_, p, g, [m, v, _], common| adam.step(p, g, m, v, common)),
+        ("adamw", &|_, p, g, [m, v, _], common| {
+            Adam { weight_decay: 0.1, decoupled: true, ..adam }.step(p, g, m, v, common);
+        }),
+        ("sgd with decay", &|_, p, g, _, common| {
+            Sgd { weight_decay: 0.1, ..sgd }.step(p, g, &mut [], common);
+        }),
+        ("rmsprop", &|_, p, g, [v, a, b], common| rms.step(p, g, v, a, b, common)),
+    ];
+    let n = 100;
+    let mut start = numbers(1, n);
+    (start[3], start[4]) = (0.0, -0.0);
+    let mut g = numbers(2, n);
+    g[..40].fill(0.0);
+    g[60..90].fill(0.0);
+    g[7] = -0.0;
+    let mut moved = numbers(3, n).iter().map(|s| s * s).collect::<Vec<_>>();
+    moved[..55].fill(0.0);
+    for (name, step) in steps {
+        let run = || {
+            let all = [true, false].map(|averaged| {
+                let (mut p, mut average) = (Guarded::of(&start), start.clone());
+                let mut state = [moved.clone(), moved.clone(), moved.clone()];
+                let average = averaged.then_some((&mut average[..], 0.9));
+                step(3, p.slice(), &g, &mut state, Common { average, ..Common::default() });
+                [p.done(), state.concat()].concat()
+            });
+            Vec::from(all)
+        };
+        everywhere(run, |isa, got| {
+            let same = got[0].iter().zip(&got[1]).all(|(a, b)| a.to_bits() == b.to_bits());
+            assert!(same, "{name} on {isa}: leaving parameters out changes them");
+            assert!(got[1][..n].iter().zip(&start).any(|(a, b)| a != b), "{name} on {isa} moves nothing");
+        });
+    }
+}

@@ -200,29 +200,54 @@ fn forward_with<S: Simd>(s: S, p: &Forward<'_>) {
 #[inline(always)]
 fn backward_with<S: Simd>(s: S, p: &Backward<'_>) {
     match p.cell {
-        Cell::Elman(f) => backward_rows(s, p, |r, dh| elman_backward(s, p, r, dh, f)),
-        Cell::Lstm => backward_rows(s, p, |r, dh| lstm_backward(s, p, r, dh)),
-        Cell::Gru => backward_rows(s, p, |r, dh| gru_backward(s, p, r, dh)),
+        Cell::Elman(f) => {
+            let mut sums = [s.splat(0.0); 1];
+            for r in 0..p.count {
+                add_to(&mut sums, elman_backward(s, p, r, f));
+            }
+            keep_sums(s, p, sums);
+        }
+        Cell::Lstm => {
+            let mut sums = [s.splat(0.0); 4];
+            for r in 0..p.count {
+                add_to(&mut sums, lstm_backward(s, p, r));
+            }
+            keep_sums(s, p, sums);
+        }
+        Cell::Gru => {
+            let mut sums = [s.splat(0.0); 4];
+            for r in 0..p.count {
+                add_to(&mut sums, gru_backward(s, p, r));
+            }
+            keep_sums(s, p, sums);
+        }
     }
 }
 
-/// Hands each row's dh to `cell` and sums what comes back.
 #[inline(always)]
-fn backward_rows<S: Simd, const N: usize>(s: S, p: &Backward<'_>, cell: impl Fn(usize, S::F) -> [S::F; N]) {
-    let mut sums = [s.splat(0.0); N];
-    for r in 0..p.count {
-        let d = cell(r, part(s, p.dy.at(r), p.width) + panel(s, p.dh.at(r), 0));
-        for k in 0..N {
-            sums[k] = sums[k] + d[k];
-        }
+fn add_to<F: Float, const N: usize>(sums: &mut [F; N], values: [F; N]) {
+    for k in 0..N {
+        sums[k] = sums[k] + values[k];
     }
+}
+
+/// Adds the sums of a tile's rows to those of all rows.
+#[inline(always)]
+fn keep_sums<S: Simd, const N: usize>(s: S, p: &Backward<'_>, sums: [S::F; N]) {
     for k in 0..N {
         put_panel::<S>(panel(s, p.sums, k) + sums[k], p.sums, k);
     }
 }
 
+/// The gradient of row `r`'s h.
 #[inline(always)]
-fn elman_backward<S: Simd>(s: S, p: &Backward<'_>, r: usize, dh: S::F, f: Activation) -> [S::F; 1] {
+fn gradient_of_h<S: Simd>(s: S, p: &Backward<'_>, r: usize) -> S::F {
+    part(s, p.dy.at(r), p.width) + panel(s, p.dh.at(r), 0)
+}
+
+#[inline(always)]
+fn elman_backward<S: Simd>(s: S, p: &Backward<'_>, r: usize, f: Activation) -> [S::F; 1] {
+    let dh = gradient_of_h(s, p, r);
     let (y, one) = (part(s, p.extra.at(r), p.width), s.splat(1.0));
     let slope = match f {
         Activation::Tanh => (one - y) * (one + y),
@@ -240,7 +265,8 @@ fn elman_backward<S: Simd>(s: S, p: &Backward<'_>, r: usize, dh: S::F, f: Activa
 }
 
 #[inline(always)]
-fn lstm_backward<S: Simd>(s: S, p: &Backward<'_>, r: usize, dh: S::F) -> [S::F; 4] {
+fn lstm_backward<S: Simd>(s: S, p: &Backward<'_>, r: usize) -> [S::F; 4] {
+    let dh = gradient_of_h(s, p, r);
     let one = s.splat(1.0);
     let (i, f) = (panel(s, p.gates.at(r), 0), panel(s, p.gates.at(r), 1));
     let (g, o) = (panel(s, p.gates.at(r), 2), panel(s, p.gates.at(r), 3));
@@ -259,10 +285,10 @@ fn lstm_backward<S: Simd>(s: S, p: &Backward<'_>, r: usize, dh: S::F) -> [S::F; 
 }
 
 #[inline(always)]
-fn gru_backward<S: Simd>(s: S, p: &Backward<'_>, r: usize, dh: S::F) -> [S::F; 4] {
+fn gru_backward<S: Simd>(s: S, p: &Backward<'_>, r: usize) -> [S::F; 4] {
     let one = s.splat(1.0);
     let (reset, z, n) = (panel(s, p.gates.at(r), 0), panel(s, p.gates.at(r), 1), panel(s, p.gates.at(r), 2));
-    let dh = dh + panel(s, p.carry.at(r), 0);
+    let dh = gradient_of_h(s, p, r) + panel(s, p.carry.at(r), 0);
     let dn = flush(s, dh * (one - z) * (one - n) * (one + n));
     let dz = flush(s, dh * (part(s, p.before.at(r), p.width) - n) * z * (one - z));
     let dr = flush(s, dn * panel(s, p.extra.at(r), 0) * reset * (one - reset));
