@@ -196,6 +196,8 @@ fn linear_layers_and_their_gradients() {
         (128, 130, 100),
         (40, 300, 200),
         (20, 500, 300),
+        (1100, 41, 17),
+        (300, 256, 5),
     ] {
         let l = Linear { batch, inputs, outputs };
         let (x, dy) = (noise(batch * inputs, 1), noise(batch * outputs, 2));
@@ -278,9 +280,15 @@ const RULES: [(&str, Begin); 3] = [
 
 #[test]
 fn a_weight_updated_while_its_gradient_is_computed_gets_the_same_bits() {
-    for (batch, inputs, outputs) in
-        [(0, 130, 33), (1, 1, 1), (3, 17, 33), (64, 130, 100), (600, 225, 113), (20, 500, 300)]
-    {
+    for (batch, inputs, outputs) in [
+        (0, 130, 33),
+        (1, 1, 1),
+        (3, 17, 33),
+        (64, 130, 100),
+        (600, 225, 113),
+        (20, 500, 300),
+        (1100, 41, 17),
+    ] {
         let l = Linear { batch, inputs, outputs };
         let (x, dy) = (noise(batch * inputs, 1), noise(batch * outputs, 2));
         let mut weight = vec![0.0; l.weight_len()];

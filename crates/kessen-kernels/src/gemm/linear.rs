@@ -3,6 +3,7 @@
 //! Glossary: `B` rows of the batch, `I` inputs, `O` outputs. Weights are `[⌈O/16⌉][I][16]` ([`crate::layout`]'s panels
 //! of the `I × O` matrix); lanes beyond `O` are zero and stay zero.
 
+use super::few;
 use super::outer::{Outer, Sink};
 use super::product::{ENOUGH_TASKS, even};
 use super::{Gemm, SERIAL_WORK, pack::Source};
@@ -318,7 +319,7 @@ impl Linear {
 
     /// Floats of scratch for [`Self::grad_weight`].
     pub fn grad_weight_scratch(&self) -> usize {
-        threads::count() * Outer::scratch(false)
+        self.weight_product_scratch(false)
     }
 
     /// `dW (+)= xᵀ·dy`, in panels like the weights.
@@ -330,8 +331,8 @@ impl Linear {
         let wanted = self.grad_weight_scratch();
         assert!(scratch.len() >= wanted, "linear: scratch of {} floats, {wanted} needed", scratch.len());
         let sink = Sink::Store { dw: dw.as_mut_ptr(), accumulate };
-        // SAFETY: lengths checked, those of the operands in `outer`.
-        unsafe { self.outer(x, dy).run(sink, self.is_small(), scratch) }
+        // SAFETY: lengths checked, those of the operands in `weight_product`.
+        unsafe { self.weight_product(x, dy, sink, scratch) }
     }
 
     /// Whether a product stays on the calling thread.
@@ -339,16 +340,31 @@ impl Linear {
         self.batch * self.inputs * self.outputs <= SERIAL_WORK
     }
 
-    /// The product `xᵀ·dy`, whose operands fit the layer.
-    fn outer<'a>(&self, x: &'a [f32], dy: &'a [f32]) -> Outer<'a> {
+    /// Floats of scratch for the product `xᵀ·dy`.
+    fn weight_product_scratch(&self, updates: bool) -> usize {
+        if few::applies(self) { few::scratch(self) } else { threads::count() * Outer::scratch(updates) }
+    }
+
+    /// The product `xᵀ·dy`, with inputs or outputs in the lanes.
+    ///
+    /// # Safety
+    /// Where the sums go fits the layer, and scratch suffices.
+    unsafe fn weight_product(&self, x: &[f32], dy: &[f32], sink: Sink<'_>, scratch: &mut [f32]) {
         assert!(x.len() >= self.batch * self.inputs, "linear: x has {} elements", x.len());
         assert!(dy.len() >= self.batch * self.outputs, "linear: dy has {} elements", dy.len());
-        Outer { isa: Isa::active(), family: Family::active(), layer: *self, x, dy }
+        let outer = Outer { isa: Isa::active(), family: Family::active(), layer: *self, x, dy };
+        // SAFETY: lengths checked; the caller's promise.
+        unsafe {
+            match few::applies(self) {
+                true => few::run(&outer, sink, self.is_small(), scratch),
+                false => outer.run(sink, self.is_small(), scratch),
+            }
+        }
     }
 
     /// Floats of scratch for [`Self::update_weight`].
     pub fn update_weight_scratch(&self) -> usize {
-        threads::count() * Outer::scratch(true)
+        self.weight_product_scratch(true)
     }
 
     /// The gradient of [`Self::grad_weight`] and an optimiser's step with it in one pass: each tile of the gradient
@@ -360,8 +376,8 @@ impl Linear {
         let wanted = self.update_weight_scratch();
         assert!(scratch.len() >= wanted, "linear: scratch of {} floats, {wanted} needed", scratch.len());
         assert_eq!(target.len(), self.weight_len(), "linear: as many parameters as weights");
-        // SAFETY: lengths checked, those of the operands in `outer`.
-        unsafe { self.outer(x, dy).run(Sink::Update(target), self.is_small(), scratch) }
+        // SAFETY: lengths checked, those of the operands in `weight_product`.
+        unsafe { self.weight_product(x, dy, Sink::Update(target), scratch) }
     }
 
     /// `db (+)= Σ_b dy[b]`, of length `O`.

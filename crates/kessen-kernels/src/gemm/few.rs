@@ -1,0 +1,226 @@
+//! A linear layer's gradient to the weights where outputs are few: `dWᵀ = dyᵀ·x`, with inputs in the vectors' lanes.
+//!
+//! Glossary: as in [`super::linear`]. Where `O` is no multiple of 16, lanes of outputs ([`super::outer`]) are wasted, and few
+//! panels of outputs make few tasks. Here `x` is read where it lies, as rows of 16 inputs, and `dy` as broadcast scalars. A
+//! *slab* is a part of the batch; each task sums one slab for a few panels of inputs, and a second step adds the slabs,
+//! turns blocks of 16 × 16 sums into panels of outputs and hands them on.
+
+use super::Linear;
+use super::outer::{Outer, Sink};
+use super::pack::pack_rows;
+use super::product::even;
+use crate::layout::{panels_len, transpose_raw};
+use crate::micro::{Finish, PANEL, Rows, Soon, Sum, Tile};
+use crate::threads::{self, Shared};
+use std::ops::Range;
+
+/// Outputs from which on lanes of outputs are well used and make enough tasks.
+const MANY_OUTPUTS: usize = 128;
+/// Rows of the batch from which on it costs little to turn the sums.
+const LONG_BATCH: usize = 512;
+/// Rows of the batch summed at once: so many of a pair of panels fill the first-level cache.
+const DEPTH: usize = 256;
+/// Panels of a task at most: few, so that there are enough tasks.
+const TASK_PANELS: usize = 4;
+/// How many tasks are enough, and the least rows of a slab that is made in order to have them.
+const ENOUGH_TASKS: usize = 4;
+const SLAB_ROWS: usize = 512;
+/// Floats per thread: packed panels of inputs.
+const PACKED_LEN: usize = TASK_PANELS * PANEL * DEPTH;
+
+/// How the work is cut; follows from the layer's shape alone.
+#[derive(Clone, Copy)]
+struct Cut {
+    /// Panels of inputs, those of one task, and how many tasks they make.
+    panels: usize,
+    across: usize,
+    groups: usize,
+    slabs: usize,
+    /// Sums of one slab: `[panels][O][16]`.
+    slab_len: usize,
+}
+
+impl Cut {
+    fn new(layer: &Linear) -> Cut {
+        let panels = layer.inputs.div_ceil(PANEL);
+        let across = if panels >= ENOUGH_TASKS * TASK_PANELS { TASK_PANELS } else { 2 };
+        let groups = panels.div_ceil(across);
+        let wanted = if groups < ENOUGH_TASKS { ENOUGH_TASKS } else { 1 };
+        let slabs = wanted.min(layer.batch / SLAB_ROWS).max(1);
+        Cut { panels, across, groups, slabs, slab_len: panels_len(layer.outputs, layer.inputs) }
+    }
+}
+
+/// Whether lanes of inputs take less time than lanes of outputs: where these waste more of the registers, and in a long sum
+/// also where both waste about the same, since no operand is packed and tasks are smaller.
+pub(super) fn applies(layer: &Linear) -> bool {
+    let Linear { batch, inputs, outputs } = *layer;
+    let (few, many) = (panels_len(outputs, inputs), panels_len(inputs, outputs));
+    outputs < MANY_OUTPUTS && if batch >= LONG_BATCH { few <= many + many / 8 } else { few + few / 8 <= many }
+}
+
+/// Floats of scratch of [`run`].
+pub(super) fn scratch(layer: &Linear) -> usize {
+    let cut = Cut::new(layer);
+    cut.slabs * cut.slab_len + threads::count() * PACKED_LEN
+}
+
+/// Computes the gradient, on this thread or in parallel; `scratch` has [`scratch`] floats.
+///
+/// # Safety
+/// `x` and `dy` fit the layer, and so does where the sums go.
+pub(super) unsafe fn run(outer: &Outer, sink: Sink<'_>, serial: bool, scratch: &mut [f32]) {
+    let cut = Cut::new(&outer.layer);
+    let (sums, packed) = scratch.split_at_mut(cut.slabs * cut.slab_len);
+    let (all, packed) = (Shared::new(sums), Shared::new(packed));
+    each(cut.slabs * cut.groups, serial, |task| {
+        let (slab, group) = (task / cut.groups, task % cut.groups);
+        let panels = group * cut.across..((group + 1) * cut.across).min(cut.panels);
+        let at = threads::worker() * PACKED_LEN;
+        let own = |panel: usize| slab * cut.slab_len + panel * outer.layer.outputs * PANEL;
+        // SAFETY: tasks' sums are disjoint, each worker has its own packed panels; the caller's promise.
+        unsafe {
+            let sums = all.part(own(panels.start)..own(panels.end));
+            sum_slab(
+                outer,
+                slab_rows(outer.layer.batch, cut.slabs, slab),
+                panels,
+                sums,
+                packed.part(at..at + PACKED_LEN),
+            );
+        }
+    });
+    each(cut.panels, serial, |panel| {
+        // SAFETY: all sums are made; each panel is one task's.
+        unsafe { finish(&outer.layer, cut, panel, &all, sink) }
+    });
+}
+
+/// Runs tasks, in parallel unless `serial`.
+fn each(tasks: usize, serial: bool, f: impl Fn(usize) + Sync) {
+    if serial { (0..tasks).for_each(f) } else { threads::parallel_for(tasks, f) }
+}
+
+/// The `index`-th slab's rows of the batch.
+fn slab_rows(batch: usize, slabs: usize, index: usize) -> Range<usize> {
+    even(batch, batch.div_ceil(slabs).max(1), index)
+}
+
+/// `sums[panel][o][lane] = Σ_b dy[b][o]·x[b][16·panel + lane]` over some rows of the batch.
+///
+/// # Safety
+/// As for [`run`].
+unsafe fn sum_slab(
+    outer: &Outer,
+    rows: Range<usize>,
+    panels: Range<usize>,
+    sums: &mut [f32],
+    packed: &mut [f32],
+) {
+    let Linear { inputs, outputs, .. } = outer.layer;
+    let wide = outer.family.panels_for(outputs).min(TASK_PANELS);
+    let c_panel = outputs * PANEL;
+    for pass in 0..rows.len().div_ceil(DEPTH).max(1) {
+        let depth = even(rows.len(), DEPTH, pass);
+        let (first, terms) = (rows.start + depth.start, depth.len());
+        let mut panel = panels.start;
+        while panel < panels.end {
+            let left = panels.end - panel;
+            let nv = if left >= wide {
+                wide
+            } else if left >= 2 && wide >= 2 {
+                2
+            } else {
+                1
+            };
+            let columns = panel * PANEL..((panel + nv) * PANEL).min(inputs);
+            let from = outer.x.get(first * inputs + columns.start..).unwrap_or_default();
+            let mut b = (from.as_ptr(), inputs, PANEL);
+            if columns.len() < nv * PANEL && terms > 0 {
+                pack_rows(outer.isa, from, inputs, terms, columns.len(), packed);
+                b = (packed.as_ptr(), PANEL, terms * PANEL);
+            }
+            let tile = Tile {
+                a: outer.dy.as_ptr().wrapping_add(first * outputs),
+                b: b.0,
+                c: sums[(panel - panels.start) * c_panel..].as_mut_ptr(),
+                c_panel: c_panel as isize,
+                tail: PANEL,
+                soon: Soon::NONE,
+                finish: Finish::plain(pass > 0),
+            };
+            let sum = Sum::product(terms, outputs as isize, b.1 as isize, b.2 as isize);
+            // The panels that are read next: those beside these, or the first ones of the next pass.
+            let next = match panel + nv < panels.end {
+                true => from.as_ptr().wrapping_add(nv * PANEL),
+                false => outer.x.as_ptr().wrapping_add((first + terms) * inputs + panels.start * PANEL),
+            };
+            // SAFETY: the operands are complete; the sums lie in `sums`.
+            unsafe { tiles(outer, nv, &sum, tile, next) }
+            panel += nv;
+        }
+    }
+}
+
+/// The tiles of `nv` panels for all outputs; meanwhile they ask for as many panels of `x` from `next` on.
+///
+/// # Safety
+/// The tiles' operands are readable and their sums writable.
+unsafe fn tiles(outer: &Outer, nv: usize, sum: &Sum, first: Tile, next: *const f32) {
+    let Linear { inputs, outputs, .. } = outer.layer;
+    let places = Rows::strided(1, PANEL as isize);
+    let tall = outer.family.rows(nv);
+    for index in 0..outputs.div_ceil(tall) {
+        let r = even(outputs, tall, index);
+        let soon = match index < nv {
+            true => Soon::strided(next.wrapping_add(index * PANEL), inputs as isize, sum.depth),
+            false => Soon::NONE,
+        };
+        let tile = Tile {
+            a: first.a.wrapping_add(r.start),
+            c: first.c.wrapping_add(r.start * PANEL),
+            soon,
+            ..first
+        };
+        // SAFETY: the caller's promise.
+        unsafe { outer.family.kernel(r.len(), nv, true)(sum, &places, &tile) }
+    }
+}
+
+/// Adds the slabs' sums of one panel of inputs, and stores or uses them as panels of outputs.
+///
+/// # Safety
+/// Nobody else uses the panel's sums or its place in the weights.
+unsafe fn finish(layer: &Linear, cut: Cut, panel: usize, all: &Shared<'_, f32>, sink: Sink<'_>) {
+    let Linear { inputs, outputs, .. } = *layer;
+    let len = outputs * PANEL;
+    let part = |slab: usize| {
+        let at = slab * cut.slab_len + panel * len;
+        // SAFETY: the caller's promise; slabs are disjoint.
+        unsafe { all.part(at..at + len) }
+    };
+    let total = part(0);
+    for slab in 1..cut.slabs {
+        total.iter_mut().zip(part(slab)).for_each(|(sum, v)| *sum += *v);
+    }
+    let lanes = (inputs - panel * PANEL).min(PANEL);
+    for block in 0..outputs.div_ceil(PANEL) {
+        let rows = (outputs - block * PANEL).min(PANEL);
+        let mut turned = [0.0; PANEL * PANEL];
+        let from = total[block * PANEL * PANEL..].as_ptr();
+        // SAFETY: `rows` rows of 16 sums into `lanes` rows of 16.
+        unsafe { transpose_raw(from, PANEL, turned.as_mut_ptr(), PANEL, rows, lanes) }
+        let (at, turned) = ((block * inputs + panel * PANEL) * PANEL, &turned[..lanes * PANEL]);
+        match sink {
+            // SAFETY: panels are disjoint.
+            Sink::Update(pieces) => unsafe { pieces.update(at, turned) },
+            Sink::Store { dw, accumulate } => {
+                // SAFETY: as above; `dw` is as long as the weights.
+                let dw = unsafe { std::slice::from_raw_parts_mut(dw.add(at), turned.len()) };
+                for (to, v) in dw.iter_mut().zip(turned) {
+                    *to = if accumulate { *to + v } else { *v };
+                }
+            }
+        }
+    }
+}
