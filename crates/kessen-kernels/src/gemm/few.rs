@@ -1,21 +1,26 @@
-//! A linear layer's gradient to the weights where outputs are few: `dWᵀ = dyᵀ·x`, with inputs in the vectors' lanes.
+//! A linear layer's gradients where outputs are few.
 //!
-//! Glossary: as in [`super::linear`]. Where `O` is no multiple of 16, lanes of outputs ([`super::outer`]) are wasted, and few
+//! Glossary: as in [`super::linear`].
+//!
+//! The weights': `dWᵀ = dyᵀ·x`, with inputs in the vectors' lanes. Where `O` is no multiple of 16, lanes of outputs ([`super::outer`]) are wasted, and few
 //! panels of outputs make few tasks. Here `x` is read where it lies, as rows of 16 inputs, and `dy` as broadcast scalars. A
 //! *slab* is a part of the batch; each task sums one slab for a few panels of inputs, and a second step adds the slabs,
 //! turns blocks of 16 × 16 sums into panels of outputs and hands them on.
+//!
+//! The inputs': a few terms for each element that is written, so that writing takes the time. The weights stay in the
+//! first-level cache while whole rows of `dx` are computed one after another.
 
 use super::Linear;
 use super::outer::{Outer, Sink};
 use super::pack::pack_rows;
-use super::product::even;
+use super::product::{Product, even};
 use crate::layout::{panels_len, transpose_raw};
-use crate::micro::{Finish, PANEL, Rows, Soon, Sum, Tile};
+use crate::micro::{Family, Finish, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
 use crate::threads::{self, Shared};
 use std::ops::Range;
 
-/// Outputs from which on lanes of outputs are well used and make enough tasks.
-const MANY_OUTPUTS: usize = 128;
+/// Most outputs: so many of a pass's rows of `dy` stay in the second-level cache while panels of `x` go by.
+const MOST_OUTPUTS: usize = 256;
 /// Rows of the batch from which on it costs little to turn the sums.
 const LONG_BATCH: usize = 512;
 /// Rows of the batch summed at once: so many of a pair of panels fill the first-level cache.
@@ -27,6 +32,11 @@ const ENOUGH_TASKS: usize = 4;
 const SLAB_ROWS: usize = 512;
 /// Floats per thread: packed panels of inputs.
 const PACKED_LEN: usize = TASK_PANELS * PANEL * DEPTH;
+
+/// Floats of weights that stay in the first-level cache beside the rows that go by.
+const NEAR_WEIGHTS: usize = 6 << 10;
+/// Tiles of rows that a task computes.
+const TASK_TILES: usize = 8;
 
 /// How the work is cut; follows from the layer's shape alone.
 #[derive(Clone, Copy)]
@@ -56,7 +66,8 @@ impl Cut {
 pub(super) fn applies(layer: &Linear) -> bool {
     let Linear { batch, inputs, outputs } = *layer;
     let (few, many) = (panels_len(outputs, inputs), panels_len(inputs, outputs));
-    outputs < MANY_OUTPUTS && if batch >= LONG_BATCH { few <= many + many / 8 } else { few + few / 8 <= many }
+    outputs <= MOST_OUTPUTS
+        && if batch >= LONG_BATCH { few <= many + many / 8 } else { few + few / 8 <= many }
 }
 
 /// Floats of scratch of [`run`].
@@ -223,4 +234,51 @@ unsafe fn finish(layer: &Linear, cut: Cut, panel: usize, all: &Shared<'_, f32>, 
             }
         }
     }
+}
+
+/// Whether [`grad_input`] applies: the turned weights are near, and rows long.
+pub(super) fn sweeps_rows(layer: &Linear) -> bool {
+    panels_len(layer.outputs, layer.inputs) <= NEAR_WEIGHTS && layer.inputs > 2 * PANEL
+}
+
+/// `dx (+)= dy·Wᵀ` from weights in panels of inputs, `[⌈I/16⌉][O][16]`, row by row.
+///
+/// # Safety
+/// The operands fit the layer.
+pub(super) unsafe fn grad_input(
+    layer: &Linear,
+    dy: &[f32],
+    turned: &[f32],
+    dx: &mut [f32],
+    accumulate: bool,
+) {
+    let Linear { batch, inputs, outputs } = *layer;
+    let family = Family::active();
+    let product = Product {
+        n: inputs,
+        k: outputs,
+        a: dy.as_ptr(),
+        a_row: outputs as isize,
+        a_col: 1,
+        a_panel: None,
+        b: turned.as_ptr(),
+        b_row: PANEL as isize,
+        b_panel: panels_len(outputs, PANEL) as isize,
+        c: dx.as_mut_ptr(),
+        c_row: inputs as isize,
+        c_panel: PANEL as isize,
+        rows_follow: false,
+        finish: Finish::plain(accumulate),
+    };
+    let tall = family.rows(family.panels_for(batch)).min(MAX_ROWS);
+    let most = tall * TASK_TILES;
+    each(batch.div_ceil(most), layer.is_small(), |task| {
+        let rows = even(batch, most, task);
+        for tile in 0..rows.len().div_ceil(tall) {
+            let part = even(rows.len(), tall, tile);
+            let part = rows.start + part.start..rows.start + part.end;
+            // SAFETY: rows are one task's; the caller's promise.
+            unsafe { product.block(family, part, 0..inputs.div_ceil(PANEL), None) }
+        }
+    });
 }

@@ -175,6 +175,10 @@ impl Linear {
             let (turned, rest) = scratch.split_at_mut(panels_len(outputs, inputs));
             // SAFETY: lengths checked.
             unsafe { self.turn_weight(weight, turned) }
+            if few::sweeps_rows(self) {
+                // SAFETY: lengths checked.
+                return unsafe { few::grad_input(self, dy, turned, dx, accumulate) };
+            }
             let how = if accumulate { Epilogue::accumulate() } else { Epilogue::store() };
             return self.input_product().run_packed(dy, turned, dx, &how, rest);
         }
