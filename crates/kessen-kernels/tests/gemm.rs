@@ -198,6 +198,9 @@ fn linear_layers_and_their_gradients() {
         (20, 500, 300),
         (1100, 41, 17),
         (300, 256, 5),
+        (50, 130, 1),
+        (50, 500, 2),
+        (21, 100, 33),
     ] {
         let l = Linear { batch, inputs, outputs };
         let (x, dy) = (noise(batch * inputs, 1), noise(batch * outputs, 2));

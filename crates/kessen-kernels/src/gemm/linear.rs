@@ -89,7 +89,7 @@ impl Linear {
 
     /// Floats of scratch for [`Self::forward`].
     pub fn forward_scratch(&self) -> usize {
-        self.gemm().packed_scratch()
+        if few::has_few_columns(self) { few::forward_scratch(self) } else { self.gemm().packed_scratch() }
     }
 
     /// `y = epilogue(x·W)`; a bias per column has length `O`.
@@ -104,7 +104,13 @@ impl Linear {
         epilogue: &Epilogue,
         scratch: &mut [f32],
     ) {
-        self.gemm().run_packed(x, weight, y, epilogue, scratch);
+        if !few::has_few_columns(self) {
+            return self.gemm().run_packed(x, weight, y, epilogue, scratch);
+        }
+        assert!(weight.len() >= self.weight_len(), "linear: weights have {} elements", weight.len());
+        self.gemm().check(x, y, epilogue, scratch, self.forward_scratch());
+        // SAFETY: lengths checked.
+        unsafe { few::forward(self, x, weight, y, epilogue, scratch) }
     }
 
     /// Floats of scratch for [`Self::grad_input`].

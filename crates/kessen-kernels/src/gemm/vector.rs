@@ -2,6 +2,7 @@
 
 use super::item::Item;
 use crate::epilogue::Activation;
+use crate::micro::Finish;
 use std::ops::Range;
 
 /// Computes the given outputs if the product is a matrix (stored with its sums contiguous) times a vector (contiguous
@@ -27,7 +28,8 @@ pub(super) unsafe fn run(item: &Item, outputs: Range<usize>) -> bool {
             let sums = (item.family.dots)(rows, vector, g.k);
             for r in 0..n {
                 let place = (at + r) * c_step;
-                *item.c.add(place) = finish(item, at + r, place, column, sums[r]);
+                let (row, col) = if column { (at + r, 0) } else { (0, at + r) };
+                finish(&item.finish, item.c, [row, col, place], sums[r]);
             }
         }
         at += n;
@@ -35,13 +37,11 @@ pub(super) unsafe fn run(item: &Item, outputs: Range<usize>) -> bool {
     true
 }
 
-/// The epilogue for one output.
+/// Stores one output after the epilogue: the `sum` for a row and a column of `C`, which lies at a distance in it.
 ///
 /// # Safety
-/// The epilogue's terms fit the shape.
-unsafe fn finish(item: &Item, index: usize, place: usize, column: bool, sum: f32) -> f32 {
-    let f = &item.finish;
-    let (row, col) = if column { (index, 0) } else { (0, index) };
+/// The epilogue's terms and `C` fit the shape, and nobody else uses that place.
+pub(super) unsafe fn finish(f: &Finish, c: *mut f32, [row, col, place]: [usize; 3], sum: f32) {
     let mut v = f.alpha * sum;
     // SAFETY: the caller's promise.
     unsafe {
@@ -55,10 +55,17 @@ unsafe fn finish(item: &Item, index: usize, place: usize, column: bool, sum: f32
             v += *f.residual.add(place);
         }
         if f.accumulate {
-            v += *item.c.add(place);
+            v += *c.add(place);
         }
     }
-    match f.activation {
+    let v = activate(f.activation, v);
+    // SAFETY: as above.
+    unsafe { *c.add(place) = v }
+}
+
+/// The epilogue's function.
+fn activate(activation: Activation, v: f32) -> f32 {
+    match activation {
         Activation::Identity => v,
         Activation::Relu => {
             if v < 0.0 {
