@@ -196,7 +196,7 @@ fn linear_layers_and_their_gradients() {
         (128, 130, 100),
         (40, 300, 200),
         (20, 500, 300),
-        (1100, 41, 17),
+        (1100, 85, 17),
         (300, 256, 5),
         (50, 130, 1),
         (50, 500, 2),
@@ -290,7 +290,7 @@ fn a_weight_updated_while_its_gradient_is_computed_gets_the_same_bits() {
         (64, 130, 100),
         (600, 225, 113),
         (20, 500, 300),
-        (1100, 41, 17),
+        (1100, 85, 17),
     ] {
         let l = Linear { batch, inputs, outputs };
         let (x, dy) = (noise(batch * inputs, 1), noise(batch * outputs, 2));
