@@ -7,7 +7,7 @@ use kessen_kernels::layout;
 use kessen_tensor::{DType, Tensor};
 
 use super::images::Images;
-use super::lower::{norm, pool};
+use super::lower::{lookup, norm, pool};
 use super::memory::{Buf, BufInfo, Keep, Kind, whole};
 use super::param::ParamLayout;
 use super::plan::{PlannedParam, PlannedStep, Step};
@@ -442,6 +442,7 @@ pub(crate) fn companion(graph: &Graph, node: &Node) -> Option<ValueId> {
     match node.op {
         Op::MaxPoolGrad(_) | Op::AdaptivePoolGrad(_) => pool::forward_result(graph, node),
         Op::BatchNormGrad(_) => norm::forward_bias(graph, node),
+        Op::Recurrent(_) | Op::RecurrentGrad(_) => lookup::table(graph, node),
         _ => None,
     }
 }

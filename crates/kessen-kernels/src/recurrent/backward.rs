@@ -5,14 +5,24 @@
 //! (`through_time.rs`). The gradients of the weights and of the inputs are then products over all rows (`products.rs`).
 
 use super::sequence::Sequences;
-use super::{Cell, Recurrent, States, Weights, point};
+use super::{Cell, Lookup, Recurrent, States, Weights, point};
 use crate::micro::PANEL;
 use crate::{Error, Indices};
+
+/// What a layer was run on.
+#[derive(Clone, Copy, Debug)]
+pub enum Inputs<'a> {
+    /// All of it, `[rows, D]`.
+    Rows(&'a [f32]),
+    /// Rows of a table.
+    Lookup(Lookup<'a>),
+}
 
 /// What the backward pass writes; all layouts are those of the values.
 #[derive(Debug)]
 pub struct Gradients<'a> {
-    /// Of the inputs, `[rows, D]`.
+    /// Of the inputs, `[rows, D]`; where those were looked up, of the table's rows
+    /// [`Recurrent::recorded`], with zeros behind.
     pub x: Option<&'a mut [f32]>,
     /// Whether `x` is added to what is there (the other direction's).
     pub accumulate_x: bool,
@@ -34,7 +44,7 @@ pub struct Gradients<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Kept<'a> {
     /// The inputs.
-    pub x: &'a [f32],
+    pub x: Inputs<'a>,
     /// The states before the first step.
     pub start: States<'a>,
     /// The lengths.
@@ -66,11 +76,11 @@ pub(super) struct Parts<'a> {
     pub states: &'a mut [f32],
     /// The gates' gradients summed over all rows, `[group][H/16][sums][16]`, each group of sequences on its own.
     pub sums: &'a mut [f32],
-    /// Inputs (and then their gradient) in the kernels' own order.
-    pub x: &'a mut [f32],
     /// Gradient of the outputs in the kernels' own order.
     pub dy: &'a mut [f32],
     pub rest: &'a mut [f32],
+    /// Inputs (and then their gradient) in the kernels' own order.
+    pub x: &'a mut [f32],
 }
 
 impl Recurrent {
@@ -99,9 +109,9 @@ impl Recurrent {
             self.batch * padded,
             2 * self.batch * self.spread(columns),
             groups * self.sums_len(),
-            self.copy_len(self.spread(self.inputs)),
             self.copy_len(self.hidden),
             turned + self.products_scratch(),
+            self.copy_len(self.spread(self.inputs)),
         ]
     }
 
@@ -125,7 +135,9 @@ impl Recurrent {
         scratch: &mut [f32],
     ) -> Result<(), Error> {
         self.check_lengths(kept.lengths)?;
-        assert!(kept.x.len() == self.rows() * self.inputs, "recurrent: inputs");
+        if let Inputs::Rows(x) = kept.x {
+            assert!(x.len() == self.rows() * self.inputs, "recurrent: inputs");
+        }
         self.check(weights, kept.start);
         self.check_kept(kept);
         let mut parts = self.cut(scratch);
@@ -184,8 +196,8 @@ impl Recurrent {
         let (carry, scratch) = scratch.split_at_mut(e);
         let (states, scratch) = scratch.split_at_mut(f);
         let (sums, scratch) = scratch.split_at_mut(g);
-        let (x, scratch) = scratch.split_at_mut(h);
-        let (dy, rest) = scratch.split_at_mut(i);
+        let (dy, scratch) = scratch.split_at_mut(h);
+        let (rest, x) = scratch.split_at_mut(i);
         Parts { transposed, dgates, recurrent, outputs, carry, states, sums, x, dy, rest }
     }
 

@@ -38,11 +38,11 @@ impl Recurrent {
         if self.batch_first { self.rows() * width } else { 0 }
     }
 
-    /// Lengths of the parts of scratch: biases, a GRU's b_hn, two steps' h, the inputs' copy, the product's.
+    /// Lengths of the parts of scratch: biases, a GRU's b_hn, two steps' h, the product's, the inputs' copy.
     fn forward_parts(&self) -> [usize; 5] {
         let states = 2 * self.batch * self.spread(self.hidden);
         let product = self.input_product(self.time).packed_scratch();
-        [self.columns(), self.padded(), states, self.copy_len(self.inputs), product]
+        [self.columns(), self.padded(), states, product, self.copy_len(self.inputs)]
     }
 
     /// Number of elements of scratch that [`Recurrent::forward`] needs.
@@ -104,7 +104,7 @@ impl Recurrent {
         let (bias, scratch) = scratch.split_at_mut(a);
         let (bias_n, scratch) = scratch.split_at_mut(b);
         let (states, scratch) = scratch.split_at_mut(c);
-        let (copy, scratch) = scratch.split_at_mut(d);
+        let (scratch, copy) = scratch.split_at_mut(d);
         self.merge_biases(weights, bias, bias_n);
         let sequences = Sequences { layer: self, lengths };
         sequences.for_padding(|b, t| {

@@ -19,14 +19,16 @@
 
 mod backward;
 mod forward;
+mod lookup;
 mod point;
 mod products;
 mod sequence;
 mod through_time;
 mod tokens;
 
-pub use backward::{Gradients, Kept};
+pub use backward::{Gradients, Inputs, Kept};
 pub use forward::Outputs;
+pub use lookup::Lookup;
 
 use crate::micro::PANEL;
 use crate::{Error, Indices};

@@ -3,7 +3,7 @@
 //! The gates' gradients lie in panels, as the right-hand sides of the weights' gradients want them; as the left-hand
 //! side of the inputs' gradient, sixteen terms of a row's sum lie together.
 
-use super::backward::{Gradients, Kept, Parts};
+use super::backward::{Gradients, Inputs, Kept, Parts};
 use super::sequence::Sequences;
 use super::{Cell, Recurrent, Weights};
 use crate::gemm::{COPY_LEN, Product};
@@ -31,34 +31,73 @@ impl Recurrent {
         out: &mut Gradients<'_>,
     ) {
         let (inputs, hidden) = (self.inputs, self.hidden);
-        let (x, x_row) = if self.batch_first {
-            let row = self.spread(inputs);
-            sequences.bring_in(kept.x, inputs, inputs, parts.x, row, 0..self.time);
-            (&*parts.x, row)
-        } else {
-            (kept.x, inputs)
+        let (x, x_row) = match kept.x {
+            Inputs::Rows(x) if !self.batch_first => (x, inputs),
+            Inputs::Rows(x) => {
+                sequences.bring_in(x, inputs, inputs, parts.x, self.spread(inputs), 0..self.time);
+                (&*parts.x, self.spread(inputs))
+            }
+            Inputs::Lookup(lookup) => {
+                lookup.gather(lookup.region(), inputs, parts.x, self.spread(inputs));
+                (&*parts.x, self.spread(inputs))
+            }
         };
         let recurrent = if self.cell == Cell::Gru { &*parts.recurrent } else { &*parts.dgates };
         let row = self.spread(hidden);
         let before = &parts.outputs[self.first_output() * row..];
         let later = self.rows_after_zeros(sequences, kept);
-        let products = [
-            (self.weight_product(before, row, recurrent, out.recurrent, hidden, later), hidden),
-            (self.weight_product(x, x_row, parts.dgates, out.input, inputs, 0..self.rows()), inputs),
-        ];
+        let of_recurrent = self.weight_product(before, row, recurrent, out.recurrent, hidden, later);
+        let of_input = self.weight_product(x, x_row, parts.dgates, out.input, inputs, 0..self.rows());
         let (family, serial) =
             (Family::active(), self.rows() * self.columns() * inputs.max(hidden) <= SERIAL_WORK);
-        // SAFETY: factors, gradients and results have the layer's lengths, and the results are different slices.
-        unsafe { Product::run_all(&products, family, serial, parts.rest) }
+        let rows = match kept.x {
+            Inputs::Lookup(lookup) if lookup.is_shared() => {
+                // SAFETY: factors, gradients and results have the layer's lengths.
+                unsafe { of_recurrent.run(family, hidden, serial, parts.rest) }
+                self.sum_by_place(&lookup, parts.dgates);
+                let rows = lookup.region();
+                let b = of_input.b.wrapping_add(rows.start * PANEL);
+                let of_input = Product { k: rows.len(), b, ..of_input };
+                // SAFETY: as above; the rows are some of the layer's.
+                unsafe { of_input.run(family, inputs, serial, parts.rest) }
+                rows
+            }
+            _ => {
+                let products = [(of_recurrent, hidden), (of_input, inputs)];
+                // SAFETY: as above, and the results are different slices.
+                unsafe { Product::run_all(&products, family, serial, parts.rest) }
+                0..self.rows()
+            }
+        };
+        self.inputs_gradient(sequences, weights, kept.x, rows, parts, out);
+    }
+
+    /// The gradient of the inputs, or of the rows of the table, whose gates' gradients lie at `rows`.
+    fn inputs_gradient(
+        &self,
+        sequences: Sequences<'_>,
+        weights: &Weights<'_>,
+        x: Inputs<'_>,
+        rows: Range<usize>,
+        parts: &mut Parts<'_>,
+        out: &mut Gradients<'_>,
+    ) {
         let Some(dx) = out.x.as_deref_mut() else { return };
+        let (inputs, family) = (self.inputs, Family::active());
+        let serial = rows.len() * self.columns() * inputs <= SERIAL_WORK;
         let (turned, copies) = parts.rest.split_at_mut(inputs.next_multiple_of(PANEL) * self.columns());
         self.transpose_weights(weights.input, inputs, turned);
-        let (to, add) = if self.batch_first { (&mut *parts.x, false) } else { (&mut *dx, out.accumulate_x) };
+        let brings_out = self.batch_first && matches!(x, Inputs::Rows(_));
+        let (to, add) = if brings_out { (&mut *parts.x, false) } else { (&mut *dx, out.accumulate_x) };
         let product = self.input_gradient(parts.dgates, turned, to, add);
+        let product = Product { a: product.a.wrapping_add(rows.start * PANEL), ..product };
         // SAFETY: gradients, weights and result have the layer's lengths.
-        unsafe { product.run(family, self.rows(), serial, copies) }
-        if self.batch_first {
-            sequences.bring_out(parts.x, inputs, dx, out.accumulate_x);
+        unsafe { product.run(family, rows.len(), serial, copies) }
+        match x {
+            Inputs::Lookup(_) if out.accumulate_x => {}
+            Inputs::Lookup(_) => dx[rows.len() * inputs..].fill(0.0),
+            Inputs::Rows(_) if brings_out => sequences.bring_out(parts.x, inputs, dx, out.accumulate_x),
+            Inputs::Rows(_) => {}
         }
     }
 

@@ -1,5 +1,7 @@
 //! Against the formulas in f64, step by step; gradients against central differences of those.
 
+mod lookup;
+
 use super::*;
 use crate::testing::{Guarded, assert_close, everywhere, numbers, wide};
 
@@ -114,10 +116,15 @@ impl Case {
         pairs.flat_map(|(o, g)| o.iter().zip(g)).map(|(o, g)| o * f64::from(*g)).sum()
     }
 
-    /// Everything the layer computes: y, h, c, and where wanted the gradients of `values`, in PyTorch's layouts.
+    /// [`Self::run_on`] the inputs' rows.
     fn run(&self, backward: bool) -> Vec<Vec<f32>> {
+        self.run_on(Inputs::Rows(&self.values[0]), backward)
+    }
+
+    /// Everything the layer computes: y, h, c, and where wanted the gradients of `values`, in PyTorch's layouts.
+    fn run_on(&self, x: Inputs<'_>, backward: bool) -> Vec<Vec<f32>> {
         let l = &self.layer;
-        let [x, w_ih, w_hh, b_ih, b_hh, h0, c0] = &self.values;
+        let [_, w_ih, w_hh, b_ih, b_hh, h0, c0] = &self.values;
         let pack = |w: &[f32], k: usize| {
             let mut packed = vec![f32::NAN; l.weight_len(k)];
             l.pack_weight(w, k, &mut packed);
@@ -139,7 +146,10 @@ impl Case {
         let (mut y, mut gates) = (Guarded::of(&vec![0.0; l.output_len()]), Guarded::new(l.gates_len()));
         let mut extra = Guarded::new(l.extra_len());
         let (mut h, mut c) = (Guarded::new(l.batch * l.hidden), Guarded::of(&vec![0.0; l.batch * l.hidden]));
-        let mut scratch = Guarded::new(l.forward_scratch());
+        let mut scratch = Guarded::new(match x {
+            Inputs::Rows(_) => l.forward_scratch(),
+            Inputs::Lookup(_) => l.forward_lookup_scratch(),
+        });
         let mut out = Outputs {
             y: y.slice(),
             gates: gates.slice(),
@@ -147,7 +157,11 @@ impl Case {
             h: Some(h.slice()),
             c: Some(c.slice()),
         };
-        l.forward(x, &weights, start, lengths, &mut out, scratch.slice()).unwrap();
+        match x {
+            Inputs::Rows(x) => l.forward(x, &weights, start, lengths, &mut out, scratch.slice()),
+            Inputs::Lookup(x) => l.forward_lookup(&x, &weights, start, lengths, &mut out, scratch.slice()),
+        }
+        .unwrap();
         scratch.done();
         let (y, gates, extra) = (y.done(), gates.done(), extra.done());
         assert_eq!(self.run_tokens(&weights, start, lengths), y, "{l:?}: the inputs as rows of a table");
@@ -201,7 +215,10 @@ impl Case {
             state,
         ];
         let mut g = lens.map(Guarded::new);
-        let mut scratch = Guarded::new(l.backward_scratch());
+        let mut scratch = Guarded::new(match kept.x {
+            Inputs::Rows(_) => l.backward_scratch(),
+            Inputs::Lookup(_) => l.backward_lookup_scratch(),
+        });
         let [x, input, recurrent, bias_input, bias_recurrent, h, c] = g.each_mut().map(|g| g.slice());
         let mut out = Gradients {
             x: Some(x),
@@ -333,7 +350,7 @@ fn a_second_direction_adds_to_the_inputs_gradient() {
     let (y, gates, extra) = (vec![0.1; l.output_len()], vec![0.2; l.gates_len()], vec![0.3; l.extra_len()]);
     let run = |accumulate_x: bool, start: &[f32]| {
         let kept = Kept {
-            x,
+            x: Inputs::Rows(x),
             start: States::default(),
             lengths: None,
             y: &y,

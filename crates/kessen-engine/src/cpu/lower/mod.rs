@@ -11,6 +11,7 @@ mod elementwise;
 mod embedding;
 mod ids;
 mod linear;
+pub(crate) mod lookup;
 mod loss;
 pub(crate) mod norm;
 mod optimizer;

@@ -7,9 +7,11 @@
 use kessen_graph::ops::recurrent::{self as op, RecurrentActivation, RecurrentKind};
 use kessen_graph::{Graph, Node, NodeId, Op, ValueId};
 use kessen_kernels::Indices;
-use kessen_kernels::recurrent::{Activation, Cell, Gradients, Kept, Outputs, Recurrent, States, Weights};
+use kessen_kernels::recurrent::{
+    Activation, Cell, Gradients, Inputs, Kept, Lookup, Outputs, Recurrent, States, Weights,
+};
 
-use super::{embedding, tokens};
+use super::{embedding, lookup, tokens};
 use crate::cpu::builder::{Layout, PlanBuilder};
 use crate::cpu::memory::{Buf, Views};
 use crate::cpu::param::ParamLayout;
@@ -32,7 +34,7 @@ fn cell(kind: RecurrentKind, activation: RecurrentActivation) -> Cell {
 }
 
 /// The kernel's descriptor of the forward operator on operands of these shapes.
-fn describe(op: &op::Recurrent, x: &[usize], weight_hh: &[usize]) -> Option<Recurrent> {
+pub(super) fn describe(op: &op::Recurrent, x: &[usize], weight_hh: &[usize]) -> Option<Recurrent> {
     let ([batch, time, inputs], [_, hidden]) = (x, weight_hh) else { return None };
     Some(Recurrent {
         cell: cell(op.kind, op.activation),
@@ -171,7 +173,7 @@ fn check_lengths(
     }
 }
 
-fn kernel_error(error: &kessen_kernels::Error) -> Error {
+pub(super) fn kernel_error(error: &kessen_kernels::Error) -> Error {
     kessen_graph::Error::Inconsistent(error.to_string()).into()
 }
 
@@ -192,20 +194,23 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
     let weights = [1, 2].map(|i| located(b, node.inputs[i], layouts[i - 1]));
     let bias = places.bias.map(|at| [0, 1].map(|i| located(b, node.inputs[at + i], layouts[2 + i])));
     let tokens = tokens::of(b, node.inputs[0], desc, weights, bias);
+    let looked = lookup::of(b, node.inputs[0]);
     let mut reads = List(vec![match &tokens {
         Some(tokens) => tokens.ids,
-        None => b.plain(node.inputs[0]),
+        None => looked.map_or_else(|| b.plain(node.inputs[0]), |[record, _]| record),
     }]);
     weights.iter().for_each(|&buf| {
         reads.add(buf);
     });
     let bias = bias.map(|bufs| bufs.map(|buf| reads.add(buf)));
     let projected = reads.maybe(tokens.map(|t| t.projected));
+    let table = reads.maybe(looked.map(|[_, table]| table));
     let [lengths, h0, c0] = [places.lengths, places.hidden, places.cell].map(|at| {
         let buf = at.map(|i| b.plain(node.inputs[i]));
         reads.maybe(buf)
     });
-    let mut writes = List(vec![b.result(node.outputs[0], Layout::Plain), b.scratch(desc.forward_scratch())]);
+    let scratch = desc.forward_scratch().max(desc.forward_lookup_scratch());
+    let mut writes = List(vec![b.result(node.outputs[0], Layout::Plain), b.scratch(scratch)]);
     let keeps = [places.gates, places.cells].into_iter().flatten().any(|i| b.is_needed(node.outputs[i]));
     let [gates, cells] = [places.gates, places.cells].map(|at| {
         let buf = at.map(|i| node.outputs[i]).map(|v| match keeps {
@@ -222,7 +227,11 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
     let h = writes.maybe(last(b, true, 1));
     let c = writes.maybe(last(b, op.kind.has_cell(), 2));
     let (path, word) = (node.path.clone(), op.kind.word());
-    let kernel = if projected.0.is_some() { format!("{word} of a table's rows") } else { word.to_owned() };
+    let kernel = match (projected.0, table.0) {
+        (Some(_), _) => format!("{word} of a table's rows"),
+        (None, Some(_)) => format!("{word} of looked-up rows"),
+        (None, None) => word.to_owned(),
+    };
     b.step(&kernel, &reads.0, &writes.0, move |views, _| {
         let lengths = lengths.lengths(views);
         check_lengths(&path, word, lengths, desc.time)?;
@@ -237,13 +246,17 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
         let extra = cells.write(views).unwrap_or(behind);
         let mut out = Outputs { y: views.write(0), gates, extra, h: h.write(views), c: c.write(views) };
         let scratch = views.write(1);
-        match projected.read(views) {
-            Some(projected) => {
+        match (projected.read(views), table.read(views)) {
+            (Some(projected), _) => {
                 let ids = views.read_ids(0);
                 embedding::check(&path, word, ids, projected.len() / desc.columns().max(1))?;
                 desc.forward_tokens(Indices::I64(ids), projected, &weights, start, lengths, &mut out, scratch)
             }
-            None => desc.forward(views.read(0), &weights, start, lengths, &mut out, scratch),
+            (None, Some(table)) => {
+                let x = Lookup::new(&desc, table, views.read_ids(0));
+                desc.forward_lookup(&x, &weights, start, lengths, &mut out, scratch)
+            }
+            (None, None) => desc.forward(views.read(0), &weights, start, lengths, &mut out, scratch),
         }
         .map_err(|e| kernel_error(&e))?;
         if let (true, Some(lengths)) = (keeps, lengths) {
@@ -276,11 +289,16 @@ pub(crate) fn lower_grad(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
         return Err(no_layer(b, id));
     };
     let layouts = param_layouts(&desc);
-    let mut reads = List(vec![b.plain(input(places.x))]);
+    let looked = lookup::of(b, input(places.x));
+    let mut reads = List(vec![match looked {
+        Some([record, _]) => record,
+        None => b.plain(input(places.x)),
+    }]);
     for (i, layout) in [1, 2].into_iter().zip(layouts) {
         reads.add(located(b, input(places.x + i), layout));
     }
     reads.add(b.plain(input(places.y)));
+    let table = reads.maybe(looked.map(|[_, table]| table));
     let rows = [places.dy, places.dh, places.dc, places.lengths, places.hidden, places.cell];
     let [dy, dh, dc, lengths, h0, c0] = rows.map(|at| {
         let buf = at.map(|i| b.plain(input(i)));
@@ -291,7 +309,7 @@ pub(crate) fn lower_grad(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
         let buf = at.map(|i| located(b, input(i), layout));
         reads.maybe(buf)
     });
-    let mut writes = List(vec![b.scratch(desc.backward_scratch())]);
+    let mut writes = List(vec![b.scratch(desc.backward_scratch().max(desc.backward_lookup_scratch()))]);
     // An Elman network keeps no gates; the kernel asks for their place and does not read it.
     let no_gates = At(gates.0.is_none().then(|| writes.add(b.scratch(desc.gates_len()))));
     let mut unpacked = Vec::new();
@@ -313,15 +331,20 @@ pub(crate) fn lower_grad(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
         writes.maybe(wanted.map(|v| b.result(v, Layout::Plain)))
     });
     let path = node.path.clone();
-    b.step(&format!("{} gradient", op.kind.word()), &reads.0, &writes.0, move |views, _| {
+    let of = if looked.is_some() { " of looked-up rows" } else { "" };
+    b.step(&format!("{} gradient{of}", op.kind.word()), &reads.0, &writes.0, move |views, _| {
         let lengths = lengths.lengths(views);
         check_lengths(&path, "recurrent_grad", lengths, desc.time)?;
         let (input, recurrent) = (views.read(1), views.read(2));
         let weights = Weights { input, recurrent, bias_input: None, bias_recurrent: None };
         let gates = gates.read(views).or(no_gates.write(views).map(|g| &*g)).unwrap_or_default();
         let (gates, extra) = split_gates(&desc, gates, cells.read(views));
+        let x = match table.read(views) {
+            Some(table) => Inputs::Lookup(Lookup::new(&desc, table, views.read_ids(0))),
+            None => Inputs::Rows(views.read(0)),
+        };
         let kept = Kept {
-            x: views.read(0),
+            x,
             start: States { h: h0.read(views), c: c0.read(views) },
             lengths,
             y: views.read(3),
