@@ -1,11 +1,14 @@
 //! Packing of right-hand sides into panels.
 
-use crate::layout::panels_len;
-use crate::layout::transpose_raw;
+use crate::isa::Isa;
+use crate::layout::{panels_len, transpose_raw};
 use crate::micro::PANEL;
 use crate::simd::{Float, Simd, kernel};
 use crate::threads::{self, Address};
 use std::ops::Range;
+
+/// Panels filled side by side, so that much of a row is read at once.
+const GROUP: usize = 4;
 
 kernel! {
     /// Copies `rows` rows of `len` floats, `step` apart, into panels of as many rows, with zeros beyond `len`.
@@ -14,33 +17,24 @@ kernel! {
 
 #[inline(always)]
 fn pack_rows_with<S: Simd>(s: S, from: &[f32], step: usize, rows: usize, len: usize, panels: &mut [f32]) {
-    let mut parts = panels.chunks_exact_mut(rows * PANEL);
-    let mut column = 0;
-    while column < len {
-        let pair = [parts.next(), if column + PANEL < len { parts.next() } else { None }];
-        let width = (len - column).min(2 * PANEL);
-        match pair {
-            [Some(first), Some(second)] => {
-                let to = first.chunks_exact_mut(PANEL).zip(second.chunks_exact_mut(PANEL));
-                for (row, (first, second)) in to.enumerate() {
-                    let from = &from[row * step + column..][..width];
-                    s.load_part(from).store_part(first);
-                    s.load_part(&from[PANEL..]).store_part(second);
-                }
+    if rows == 0 {
+        return;
+    }
+    let groups = panels.chunks_mut(GROUP * rows * PANEL);
+    for (panels, column) in groups.zip((0..len).step_by(GROUP * PANEL)) {
+        let width = (len - column).min(GROUP * PANEL);
+        for row in 0..rows {
+            let from = &from[row * step + column..][..width];
+            let (vectors, tail) = from.as_chunks::<PANEL>();
+            for (i, vector) in vectors.iter().enumerate() {
+                s.load(vector).store_part(&mut panels[(i * rows + row) * PANEL..][..PANEL]);
             }
-            [Some(first), None] => {
-                for (row, first) in first.chunks_exact_mut(PANEL).enumerate() {
-                    s.load_part(&from[row * step + column..][..width]).store_part(first);
-                }
+            if !tail.is_empty() {
+                s.load_tail(tail).store_part(&mut panels[(vectors.len() * rows + row) * PANEL..][..PANEL]);
             }
-            _ => {}
         }
-        column += width;
     }
 }
-
-/// Panels filled side by side.
-const GROUP: usize = 8;
 
 /// A `k × n` right-hand side in memory: row-major with distance `ld`, or the transpose of that.
 #[derive(Clone, Copy, Debug)]
@@ -61,42 +55,27 @@ impl Source {
     /// # Safety
     /// The matrix is readable; `dst` is writable at the panels, and nobody else uses them meanwhile.
     pub unsafe fn pack(&self, panels: Range<usize>, dst: *mut f32) {
-        let full = panels.start..panels.end.min(self.n / PANEL).max(panels.start);
-        if !self.trans {
-            // Row by row over several panels, so that reading is contiguous.
-            for group in full.clone().step_by(GROUP) {
-                for k in 0..self.k {
-                    for panel in group..(group + GROUP).min(full.end) {
-                        // SAFETY: inside the matrix and the panel.
-                        unsafe {
-                            let row = self.b.add(k * self.ld + panel * PANEL).cast::<[f32; PANEL]>();
-                            let out = dst.add(panels_len(self.k, panel * PANEL) + k * PANEL);
-                            out.cast::<[f32; PANEL]>().write_unaligned(row.read_unaligned());
-                        }
-                    }
-                }
-            }
+        let columns = panels.start * PANEL..(panels.end * PANEL).min(self.n);
+        if self.k == 0 || columns.is_empty() {
+            return;
         }
-        for panel in if self.trans { panels } else { full.end..panels.end } {
-            let column = panel * PANEL;
-            let lanes = (self.n - column).min(PANEL);
+        let (out, len) = (dst.wrapping_add(columns.start * self.k), panels_len(self.k, columns.len()));
+        // SAFETY: the caller's promise.
+        let out = unsafe { std::slice::from_raw_parts_mut(out, len) };
+        if !self.trans {
+            let span = (self.k - 1) * self.ld + columns.len();
+            // SAFETY: these columns of the matrix.
+            let from = unsafe { std::slice::from_raw_parts(self.b.add(columns.start), span) };
+            return pack_rows(Isa::active(), from, self.ld, self.k, columns.len(), out);
+        }
+        for (out, column) in out.chunks_exact_mut(self.k * PANEL).zip(columns.clone().step_by(PANEL)) {
+            let lanes = (columns.end - column).min(PANEL);
+            if lanes < PANEL {
+                out.fill(0.0);
+            }
             // SAFETY: inside the matrix and the panel.
             unsafe {
-                let out = dst.add(panels_len(self.k, column));
-                if lanes < PANEL {
-                    std::ptr::write_bytes(out, 0, self.k * PANEL);
-                }
-                if self.trans {
-                    transpose_raw(self.b.add(column * self.ld), self.ld, out, PANEL, lanes, self.k);
-                } else {
-                    for k in 0..self.k {
-                        std::ptr::copy_nonoverlapping(
-                            self.b.add(k * self.ld + column),
-                            out.add(k * PANEL),
-                            lanes,
-                        );
-                    }
-                }
+                transpose_raw(self.b.add(column * self.ld), self.ld, out.as_mut_ptr(), PANEL, lanes, self.k);
             }
         }
     }
