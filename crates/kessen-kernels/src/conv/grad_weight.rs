@@ -197,6 +197,12 @@ struct Job<'a> {
 // SAFETY: the addresses are only read.
 unsafe impl Sync for Job<'_> {}
 
+/// Where a piece begins in `x` and in `dy`.
+struct Corner {
+    x: *const f32,
+    dy: *const f32,
+}
+
 /// One task: some blocks of one supergroup, and the pieces of images to sum over.
 pub(super) struct Part {
     pub supergroup: usize,
@@ -225,7 +231,10 @@ impl Job<'_> {
                 } else if self.desc.input == Layout::Plain {
                     self.plain(&part, images, rows, accumulate);
                 } else {
-                    self.blocked(&part, images, rows, accumulate);
+                    // Several taps leave memory time enough.
+                    let asks = self.desc.kernel == [1, 1] && piece + 1 < part.pieces.end;
+                    let next = asks.then(|| self.corner(&part, piece + 1));
+                    self.blocked(&part, images, rows, accumulate, next);
                 }
             }
         }
@@ -262,13 +271,21 @@ impl Job<'_> {
 
     /// # Safety
     /// As for [`Self::run`].
-    unsafe fn blocked(&self, part: &Part, images: Range<usize>, rows: Range<usize>, accumulate: bool) {
+    unsafe fn blocked(
+        &self,
+        part: &Part,
+        images: Range<usize>,
+        rows: Range<usize>,
+        accumulate: bool,
+        next: Option<Corner>,
+    ) {
         let d = self.desc;
         let g = d.grouping();
         let [oh, ow] = d.output();
         let taps = d.kernel[0] * d.kernel[1];
         let (x_plane, dy_plane) = (d.height * d.width * PANEL, oh * ow * PANEL);
         let places = Rows::strided(1, BLOCK);
+        let mut turns = 0..part.ins.len() * part.outs.len() * taps;
         for o in part.outs.clone() {
             let dy = images.start * d.output_image() + (part.supergroup * g.out_blocks() + o) * dy_plane;
             for i in part.ins.clone() {
@@ -279,6 +296,8 @@ impl Job<'_> {
                     let at = [tap / d.kernel[1], tap % d.kernel[1]];
                     let (p, q) = (self.desc.inside(0, at[0], &rows), self.desc.inside(1, at[1], &(0..ow)));
                     let (sum, a, b) = self.terms(images.len(), &p, &q, at);
+                    let soon = next.as_ref().map_or(Soon::NONE, |next| self.soon(part, next, &sum, &turns));
+                    turns.start += 1;
                     for index in 0..channels.div_ceil(self.family.unit_rows()) {
                         let r = even(channels, self.family.unit_rows(), index);
                         let tile = Tile {
@@ -287,7 +306,7 @@ impl Job<'_> {
                             c: part.dw.wrapping_add(((block * taps + tap) * PANEL + r.start) * PANEL),
                             c_panel: 0,
                             tail: PANEL,
-                            soon: Soon::NONE,
+                            soon: if index == 0 { soon } else { Soon::NONE },
                             finish: Finish::plain(accumulate),
                         };
                         // SAFETY: terms lie inside `x` and `dy`, the tile inside this task's blocks.
@@ -295,6 +314,41 @@ impl Job<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// Where the part's first blocks begin in a piece.
+    fn corner(&self, part: &Part, piece: usize) -> Corner {
+        let (d, g) = (self.desc, self.desc.grouping());
+        let [oh, ow] = d.output();
+        let (images, rows) = self.cut.piece(d, piece);
+        let block = part.supergroup * g.in_blocks() + part.ins.start;
+        let x =
+            images.start * d.input_image() + (block * d.height + rows.start * d.stride[0]) * d.width * PANEL;
+        let block = part.supergroup * g.out_blocks() + part.outs.start;
+        let dy = images.start * d.output_image() + (block * oh + rows.start) * ow * PANEL;
+        Corner { x: self.x.wrapping_add(x), dy: self.dy.wrapping_add(dy) }
+    }
+
+    /// What a piece's tile of this sum asks for: one in so many tiles brings a block of the next piece, first those of `x`,
+    /// then those of `dy`. `turns` are this tile's number and that of all tiles.
+    fn soon(&self, part: &Part, next: &Corner, sum: &Sum, turns: &Range<usize>) -> Soon {
+        let (ins, outs) = (part.ins.len(), part.outs.len());
+        let [oh, ow] = self.desc.output();
+        let every = (turns.end / (ins + outs)).max(1);
+        // The lines move like those of `x` where the sum turns.
+        let together = sum.loops.iter().all(|turn| turn.count == 1 || turn.a == turn.b);
+        match turns.start / every {
+            _ if !turns.start.is_multiple_of(every) => Soon::NONE,
+            i if i < ins => {
+                let from = next.x.wrapping_add(i * self.desc.height * self.desc.width * PANEL);
+                Soon::strided(from, sum.a_col, sum.depth)
+            }
+            o if o < ins + outs && together => {
+                let from = next.dy.wrapping_add((o - ins) * oh * ow * PANEL);
+                Soon::strided(from, BLOCK, sum.depth)
+            }
+            _ => Soon::NONE,
         }
     }
 
@@ -428,62 +482,5 @@ impl Job<'_> {
                 }
             }
         }
-    }
-}
-
-/// `db (+)= Σ_{n,p,q} dy[n,k,p,q]`, of [`ConvDesc::bias_len`] elements; those beyond `K` become zero.
-///
-/// # Panics
-/// If the shape is invalid or a slice too short for it.
-pub fn grad_bias(desc: &ConvDesc, dy: &[f32], accumulate: bool, db: &mut [f32]) {
-    desc.assert_valid();
-    let [oh, ow] = desc.output();
-    if desc.output == Layout::Plain {
-        return plain_bias(desc, dy, accumulate, db);
-    }
-    let (blocks, plane) = (desc.filters.div_ceil(PANEL), oh * ow * PANEL);
-    let dy = &dy[..desc.output_len()];
-    let out = Address(db[..desc.bias_len()].as_mut_ptr());
-    let grain = (1usize << 15).div_ceil(desc.batch.max(1) * plane);
-    threads::parallel_chunks(blocks, grain, |range| {
-        for block in range {
-            let mut sum = [0.0f32; PANEL];
-            for n in 0..desc.batch {
-                // Four interleaved sums per image, added at its end.
-                let mut parts = [[0.0f32; PANEL]; 4];
-                let at = n * desc.output_image() + block * plane;
-                let pixels = dy[at..][..plane].chunks_exact(PANEL);
-                for (at, pixel) in pixels.enumerate() {
-                    parts[at % 4].iter_mut().zip(pixel).for_each(|(sum, v)| *sum += v);
-                }
-                for lane in 0..PANEL {
-                    sum[lane] += (parts[0][lane] + parts[1][lane]) + (parts[2][lane] + parts[3][lane]);
-                }
-            }
-            for lane in 0..PANEL {
-                // SAFETY: each block's biases are one task's.
-                let db = unsafe { &mut *out.get().add(block * PANEL + lane) };
-                let before = if accumulate { *db } else { 0.0 };
-                *db = if block * PANEL + lane < desc.filters { before + sum[lane] } else { 0.0 };
-            }
-        }
-    });
-}
-
-/// [`grad_bias`] of a plain gradient.
-fn plain_bias(desc: &ConvDesc, dy: &[f32], accumulate: bool, db: &mut [f32]) {
-    let [oh, ow] = desc.output();
-    let db = &mut db[..desc.bias_len()];
-    db[desc.filters..].fill(0.0);
-    for (k, db) in db[..desc.filters].iter_mut().enumerate() {
-        let mut sum = if accumulate { *db } else { 0.0 };
-        for n in 0..desc.batch {
-            let mut parts = [0.0f32; PANEL];
-            for pixels in dy[(n * desc.filters + k) * oh * ow..][..oh * ow].chunks(PANEL) {
-                parts.iter_mut().zip(pixels).for_each(|(sum, v)| *sum += v);
-            }
-            sum += parts.iter().sum::<f32>();
-        }
-        *db = sum;
     }
 }

@@ -15,6 +15,7 @@ mod correlate;
 mod depthwise;
 mod desc;
 mod forward;
+mod grad_bias;
 mod grad_input;
 mod grad_weight;
 mod moments;
@@ -28,8 +29,9 @@ pub mod winograd;
 use depthwise::depthwise;
 pub use desc::{ConvDesc, Layout};
 pub use forward::{forward, forward_scratch, forward_with_statistics, forward_with_statistics_scratch};
+pub use grad_bias::grad_bias;
 pub use grad_input::{grad_input, grad_input_scratch};
-pub use grad_weight::{grad_bias, grad_weight, grad_weight_scratch};
+pub use grad_weight::{grad_weight, grad_weight_scratch};
 pub use moments::statistics_len;
 
 use crate::epilogue::{Bias, Epilogue};
