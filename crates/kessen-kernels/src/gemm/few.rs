@@ -4,12 +4,12 @@
 //!
 //! Forward: the outputs of a panel that is mostly empty are dot products, with terms of the sums in the lanes.
 //!
-//! The weights': `dWᵀ = dyᵀ·x`, with inputs in the vectors' lanes. Where `O` is no multiple of 16, lanes of outputs ([`super::outer`]) are wasted, and few
-//! panels of outputs make few tasks. Here `x` is read where it lies, as rows of 16 inputs, and `dy` as broadcast scalars. A
-//! *slab* is a part of the batch; each task sums one slab for a few panels of inputs, and a second step adds the slabs,
-//! turns blocks of 16 × 16 sums into panels of outputs and hands them on.
+//! Gradient to the weights: `dWᵀ = dyᵀ·x`, with inputs in the vectors' lanes. Where `O` is no multiple of 16, lanes of
+//! outputs ([`super::outer`]) are wasted, and few panels of outputs make few tasks. Here `x` is read where it lies, as rows
+//! of 16 inputs, and `dy` as broadcast scalars. A *slab* is a part of the batch; each task sums one slab for a few panels
+//! of inputs, and a second step adds the slabs, turns blocks of 16 × 16 sums into panels of outputs and hands them on.
 //!
-//! The inputs': a few terms for each element that is written, so that writing takes the time. The weights stay in the
+//! Gradient to the inputs: a few terms for each element that is written, so that writing takes the time. The weights stay in the
 //! first-level cache while whole rows of `dx` are computed one after another.
 
 use super::outer::{Outer, Sink};
@@ -30,8 +30,9 @@ const LONG_BATCH: usize = 512;
 const DEPTH: usize = 256;
 /// Panels of a task at most: few, so that there are enough tasks.
 const TASK_PANELS: usize = 4;
-/// How many tasks are enough, and the least rows of a slab that is made in order to have them.
+/// How many tasks are enough.
 const ENOUGH_TASKS: usize = 4;
+/// The least rows of a slab that is made in order to have enough tasks.
 const SLAB_ROWS: usize = 512;
 /// Floats per thread: packed panels of inputs.
 const PACKED_LEN: usize = TASK_PANELS * PANEL * DEPTH;
