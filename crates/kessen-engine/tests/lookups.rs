@@ -4,12 +4,12 @@
 mod cases;
 
 use cases::compare::relative_error;
+use cases::step;
 use kessen_engine::{Backend, Clock, CompileOptions, Cpu, Outcome, Reference, Session};
 use kessen_graph::ops::embedding::Embedding;
-use kessen_graph::ops::global_norm::GlobalNorm;
 use kessen_graph::ops::optimizer::SgdStep;
 use kessen_graph::ops::recurrent_layer::{RecurrentInputs, RecurrentSpec, elman, gru, lstm};
-use kessen_graph::{Bindings, Graph, GraphBuilder, Init, ParamKind, Wire, gradients, shape};
+use kessen_graph::{Bindings, Graph, GraphBuilder, Init, ParamKind, Wire, shape};
 use kessen_tensor::{DType, Tensor};
 
 type AnyError = Box<dyn std::error::Error>;
@@ -64,26 +64,10 @@ fn tagger(g: &GraphBuilder, spec: &RecurrentSpec, special: Special) -> Vec<(Stri
     [("loss".to_owned(), loss)].into_iter().chain(seen).collect()
 }
 
-/// The training step; with `watch` the length of the gradient is an output, so that the gradients are stored.
+/// The training step by plain descent at a rate of 0.1.
 fn training(spec: &RecurrentSpec, special: Special, watch: bool) -> Result<Graph, AnyError> {
-    let mut graph = Graph::build("step", |g| tagger(g, spec, special))?.for_training()?;
-    let loss = graph.outputs()[0].1;
-    let weights: Vec<_> = graph.param_ids().filter(|&p| graph.param(p).kind == ParamKind::Weight).collect();
-    let values: Vec<_> = weights.iter().map(|&p| graph.param(p).value).collect();
-    let found: Option<Vec<_>> = gradients(&mut graph, loss, &values)?.into_iter().collect();
-    let found = found.ok_or("a weight takes no part")?;
-    if watch {
-        let norm = graph.add_node("norm", GlobalNorm {}, &found)?[0];
-        graph.add_output("norm", norm)?;
-    }
-    let (lr, one) = (graph.add_scalar(0.1)?, graph.add_scalar(1.0)?);
-    for ((param, value), gradient) in weights.into_iter().zip(values).zip(found) {
-        let path = format!("{}.step", graph.param(param).path);
-        let new = graph.add_node(&path, SgdStep::default(), &[value, gradient, lr, one, one])?[0];
-        graph.add_update(param, new)?;
-    }
-    graph.check()?;
-    Ok(graph)
+    let network = Graph::build("step", |g| tagger(g, spec, special))?;
+    step::training(network, (SgdStep::default().into(), &[]), 0.1, watch)
 }
 
 fn session(graph: &Graph, backend: &dyn Backend) -> Result<Session, AnyError> {

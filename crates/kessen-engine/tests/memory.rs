@@ -1,16 +1,18 @@
 //! Training within less memory: recomputation and updates in one pass change no bit of a loss, a parameter or a state.
 
+mod cases;
+
+use cases::step;
 use kessen_engine::{Backend, Clock, CompileOptions, Cpu, Error, Outcome, Session};
 use kessen_graph::attribute::Padding;
 use kessen_graph::ops::conv::conv;
 use kessen_graph::ops::embedding::Embedding;
-use kessen_graph::ops::global_norm::GlobalNorm;
 use kessen_graph::ops::max_pool::MaxPool;
 use kessen_graph::ops::optimizer::{AdamStep, RmspropStep, SgdStep};
 use kessen_graph::ops::recurrent_layer::{RecurrentInputs, lstm};
 use kessen_graph::ops::transformer_layer::transformer;
 use kessen_graph::ops::unary::UnaryKind;
-use kessen_graph::{Bindings, Graph, GraphBuilder, Init, Op, ParamKind, Wire, gradients, shape};
+use kessen_graph::{Bindings, Graph, GraphBuilder, Init, Op, ParamKind, Wire, shape};
 use kessen_kernels::threads;
 use kessen_tensor::{DType, Rng, Tensor};
 
@@ -107,35 +109,9 @@ fn sgd() -> (Op, &'static [&'static str]) {
     (SgdStep { momentum: 0.9, weight_decay: 0.01, ..SgdStep::default() }.into(), &["velocity"])
 }
 
-/// The training step: outputs `loss`, and with `watch` the length of the gradient.
-fn training(wiring: Wiring, (op, states): (Op, &[&str]), watch: bool) -> Result<Graph, AnyError> {
-    let mut graph = Graph::build("step", |g| [("loss", wiring(g))])?.for_training()?;
-    let loss = graph.outputs()[0].1;
-    let weights: Vec<_> = graph.param_ids().filter(|&p| graph.param(p).kind == ParamKind::Weight).collect();
-    let values: Vec<_> = weights.iter().map(|&p| graph.param(p).value).collect();
-    let found: Option<Vec<_>> = gradients(&mut graph, loss, &values)?.into_iter().collect();
-    let found = found.ok_or("a weight takes no part")?;
-    if watch {
-        let norm = graph.add_node("norm", GlobalNorm {}, &found)?[0];
-        graph.add_output("norm", norm)?;
-    }
-    let (lr, one) = (graph.add_scalar(0.01)?, graph.add_scalar(1.0)?);
-    for (param, gradient) in weights.into_iter().zip(found) {
-        let (path, shape) = (graph.param(param).path.clone(), graph.param(param).shape.clone());
-        let mut operands = vec![graph.param(param).value, gradient, lr, one, one];
-        let mut updated = vec![param];
-        for state in states {
-            let state = format!("{path}.{state}");
-            operands.push(graph.add_param(&state, &shape, Init::Constant(0.0), ParamKind::State)?);
-            updated.extend(graph.param_ids().last());
-        }
-        let new = graph.add_node(&format!("{path}.step"), op.clone(), &operands)?;
-        for (param, value) in updated.into_iter().zip(new) {
-            graph.add_update(param, value)?;
-        }
-    }
-    graph.check()?;
-    Ok(graph)
+/// The training step at a rate of 0.01.
+fn training(wiring: Wiring, optimizer: (Op, &[&str]), watch: bool) -> Result<Graph, AnyError> {
+    step::training(Graph::build("step", |g| [("loss", wiring(g))])?, optimizer, 0.01, watch)
 }
 
 /// Losses and all parameters after three steps.

@@ -9,6 +9,7 @@ pub mod compare;
 pub mod golden;
 pub mod model;
 pub mod runner;
+pub mod step;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
