@@ -69,6 +69,10 @@ macro_rules! micro_kernels {
         /// See [`super::Kernel`].
         $(#[$feature])?
         unsafe fn tile<const MR: usize, const R: usize, const MODE: u8>(sum: &Sum, rows: &Rows, tile: &Tile) {
+            if sum.is_plain() && !rows.clipped {
+                // SAFETY: the caller's promise.
+                return unsafe { plain_tile::<MR, R, MODE>(sum, rows, tile) };
+            }
             let mut acc = [[zero(); R]; MR];
             // The tile's part of `C` is on its way while the sums are made.
             for i in 0..MR {
@@ -115,28 +119,45 @@ macro_rules! micro_kernels {
                     }
                 }
             }
-            if tile.tail == PANEL && tile.finish.is_sum() {
-                // SAFETY: `C` is readable and writable at the tile's columns, with one bias for each.
-                unsafe {
-                    if !tile.finish.bias_column.is_null() {
-                        for r in 0..R {
-                            let bias = load(tile.finish.bias_column.add(r * LANES));
-                            for i in 0..MR {
-                                acc[i][r] = add(acc[i][r], bias);
-                            }
-                        }
-                    }
-                    if tile.finish.accumulate {
-                        for_each!(MR, R, |i, r| acc[i][r] =
-                            add(acc[i][r], load(tile.c.offset(rows.c[i] + place(r, tile.c_panel)))));
-                    }
-                    for_each!(MR, R, |i, r| store(tile.c.offset(rows.c[i] + place(r, tile.c_panel)), acc[i][r]));
+            store_sums!(MR, R, acc, rows, tile);
+        }
+
+        /// A tile of one product that nothing loops over. Its rows of `C` are asked for one after the other: all at once would
+        /// keep the operands waiting.
+        ///
+        /// # Safety
+        /// See [`super::Kernel`].
+        $(#[$feature])?
+        #[inline(never)]
+        unsafe fn plain_tile<const MR: usize, const R: usize, const MODE: u8>(sum: &Sum, rows: &Rows, tile: &Tile) {
+            let mut acc = [[zero(); R]; MR];
+            let mut p = [tile.a; MR];
+            if MODE != UNIT {
+                for r in 0..MR {
+                    p[r] = tile.a.wrapping_offset(rows.a[r]);
                 }
-                return;
             }
-            let sums = acc;
-            // SAFETY: the caller promises the addresses.
-            unsafe { finish::<R>(&sums, rows, tile) };
+            let (depth, soon) = (sum.depth_last, tile.soon);
+            let (mut b, mut k) = (tile.b, 0isize);
+            let (mut wait, mut row) = (0, 0);
+            for term in 0..depth {
+                if wait == 0 {
+                    for r in 0..R {
+                        prefetch_write(tile.c.wrapping_offset(rows.c[row] + place(r, tile.c_panel)));
+                    }
+                    row += 1;
+                    wait = if row == MR { usize::MAX } else { (depth / MR).max(1) };
+                }
+                wait -= 1;
+                if term < soon.lines {
+                    prefetch_far(soon.line_at(term));
+                }
+                // SAFETY: the caller promises the addresses.
+                acc = unsafe { add_product::<MR, R, MODE>(acc, p, b, k, sum.b_panel) };
+                b = b.wrapping_offset(sum.b_row);
+                k += sum.a_col;
+            }
+            store_sums!(MR, R, acc, rows, tile);
         }
 
         /// Adds `depth` products to the accumulators. They come and go by value, which lets them live in registers.
@@ -156,30 +177,47 @@ macro_rules! micro_kernels {
             let (mut b, mut k) = (b, 0isize);
             for term in 0..depth {
                 if term < soon.lines {
-                    let (block, line) = ((term / PANEL) as isize, (term % PANEL) as isize);
-                    prefetch_far(soon.from.wrapping_offset(block * soon.block + line * soon.line));
+                    prefetch_far(soon.line_at(term));
                 }
                 // SAFETY: the caller promises the addresses.
-                unsafe {
-                    let mut bv = [zero(); R];
-                    for r in 0..R {
-                        bv[r] = load(b.offset(place(r, sum.b_panel)));
-                    }
-                    for i in 0..MR {
-                        if MODE == LANEWISE {
-                            for r in 0..R {
-                                acc[i][r] = $mac(load(p[i].offset(k).add(r * LANES)), bv[r], acc[i][r]);
-                            }
-                            continue;
-                        }
-                        let av = splat(if MODE == UNIT { *p[0].offset(k).add(i) } else { *p[i].offset(k) });
-                        for r in 0..R {
-                            acc[i][r] = $mac(av, bv[r], acc[i][r]);
-                        }
-                    }
-                }
+                acc = unsafe { add_product::<MR, R, MODE>(acc, p, b, k, sum.b_panel) };
                 b = b.wrapping_offset(sum.b_row);
                 k += sum.a_col;
+            }
+            acc
+        }
+
+        /// Adds one product, `k` behind `p`.
+        ///
+        /// # Safety
+        /// `p[r] + k` (16 floats there where `MODE` is lanewise) and 16·`nv` floats at `b` are readable.
+        $(#[$feature])?
+        #[inline]
+        unsafe fn add_product<const MR: usize, const R: usize, const MODE: u8>(
+            mut acc: [[V; R]; MR],
+            p: [*const f32; MR],
+            b: *const f32,
+            k: isize,
+            b_panel: isize,
+        ) -> [[V; R]; MR] {
+            // SAFETY: the caller promises the addresses.
+            unsafe {
+                let mut bv = [zero(); R];
+                for r in 0..R {
+                    bv[r] = load(b.offset(place(r, b_panel)));
+                }
+                for i in 0..MR {
+                    if MODE == LANEWISE {
+                        for r in 0..R {
+                            acc[i][r] = $mac(load(p[i].offset(k).add(r * LANES)), bv[r], acc[i][r]);
+                        }
+                        continue;
+                    }
+                    let av = splat(if MODE == UNIT { *p[0].offset(k).add(i) } else { *p[i].offset(k) });
+                    for r in 0..R {
+                        acc[i][r] = $mac(av, bv[r], acc[i][r]);
+                    }
+                }
             }
             acc
         }
@@ -272,6 +310,37 @@ macro_rules! micro_kernels {
     };
 }
 
+/// Adds what belongs to a tile's sums and stores them. A macro, since the sums should stay in their registers.
+macro_rules! store_sums {
+    ($mr:expr, $r:expr, $acc:ident, $rows:ident, $tile:ident) => {
+        if $tile.tail == PANEL && $tile.finish.is_sum() {
+            // SAFETY: `C` is readable and writable at the tile's columns, with one bias for each.
+            unsafe {
+                if !$tile.finish.bias_column.is_null() {
+                    for r in 0..$r {
+                        let bias = load($tile.finish.bias_column.add(r * LANES));
+                        for i in 0..$mr {
+                            $acc[i][r] = add($acc[i][r], bias);
+                        }
+                    }
+                }
+                if $tile.finish.accumulate {
+                    for_each!($mr, $r, |i, r| $acc[i][r] =
+                        add($acc[i][r], load($tile.c.offset($rows.c[i] + place(r, $tile.c_panel)))));
+                }
+                for_each!($mr, $r, |i, r| store(
+                    $tile.c.offset($rows.c[i] + place(r, $tile.c_panel)),
+                    $acc[i][r]
+                ));
+            }
+            return;
+        }
+        let sums = $acc;
+        // SAFETY: the caller promises the addresses.
+        unsafe { finish::<$r>(&sums, $rows, $tile) };
+    };
+}
+
 /// Runs a statement for every accumulator.
 macro_rules! for_each {
     ($mr:expr, $r:expr, |$i:ident, $j:ident| $body:expr) => {
@@ -283,4 +352,4 @@ macro_rules! for_each {
     };
 }
 
-pub(super) use {for_each, micro_kernels};
+pub(super) use {for_each, micro_kernels, store_sums};

@@ -75,6 +75,12 @@ impl Sum {
         let loops = [Loop::ONCE; 3];
         Sum { loops, depth, depth_last: depth, a_col, b_row, b_panel, ahead: 0, clip: Clip::default() }
     }
+
+    /// Whether nothing is looped over but the depth.
+    #[inline]
+    fn is_plain(&self) -> bool {
+        self.loops.iter().all(|l| l.count == 1) && self.ahead == 0
+    }
 }
 
 /// Bounds of the image for clipped tiles, and the step in it per turn of the second and third loop. At most
@@ -137,6 +143,13 @@ pub(crate) struct Soon {
 impl Soon {
     /// Nothing is asked for.
     pub const NONE: Soon = Soon { from: std::ptr::null(), line: 0, block: 0, lines: 0 };
+
+    /// Where line `k` lies.
+    #[inline]
+    fn line_at(&self, k: usize) -> *const f32 {
+        let (block, line) = ((k / PANEL) as isize, (k % PANEL) as isize);
+        self.from.wrapping_offset(block * self.block + line * self.line)
+    }
 
     /// Lines at one distance.
     pub fn strided(from: *const f32, step: isize, lines: usize) -> Soon {
