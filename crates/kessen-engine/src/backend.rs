@@ -167,6 +167,9 @@ impl Data<'_> {
     }
 }
 
+/// An input by its position, with its numbers.
+pub type Given<'a> = (usize, Data<'a>);
+
 /// What a reader of a profile wants to know of one step of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StepFacts {
@@ -200,17 +203,27 @@ pub trait Backend: Send + Sync {
 
 /// A compiled graph with its memory. Inputs, outputs and parameters are counted as in the graph.
 pub trait Executable: Send {
-    /// Copies data into input `input`.
+    /// Copies data into input `input`, for all runs to come that are not given it.
     ///
     /// # Errors
-    /// A length or element type other than the plan's.
+    /// No such input; a length or element type other than the plan's.
     fn write_input(&mut self, input: usize, data: Data<'_>) -> Result<()>;
 
-    /// Computes everything. Allocates nothing once it has run.
+    /// Computes everything from inputs as they were last written.
     ///
     /// # Errors
-    /// Indices out of range in the data.
-    fn run(&mut self, clock: Clock) -> Result<Outcome>;
+    /// As [`Executable::run_on`].
+    fn run(&mut self, clock: Clock) -> Result<Outcome> {
+        self.run_on(&[], clock)
+    }
+
+    /// Computes everything, the inputs `given` being read where they lie if the plan can. They hold for this run; what
+    /// such an input holds afterwards is not specified, so a later run has to be given it, too, or it be written.
+    /// Allocates nothing once it has run.
+    ///
+    /// # Errors
+    /// As [`Executable::write_input`]; indices out of range in the data.
+    fn run_on(&mut self, given: &[Given<'_>], clock: Clock) -> Result<Outcome>;
 
     /// Output `output` of the last run, row-major.
     fn output(&self, output: usize) -> Data<'_>;
@@ -230,11 +243,12 @@ pub trait Executable: Send {
     /// None in a plan that is consistent.
     fn read_param(&self, param: ParamId) -> Result<Tensor>;
 
-    /// Runs again without updates and returns the path of the first node with a result that is not finite.
+    /// Runs again on what [`Executable::run_on`] was given, without updates, and returns the path of the first node with
+    /// a result that is not finite.
     ///
     /// # Errors
-    /// As [`Executable::run`].
-    fn first_non_finite(&mut self, clock: Clock) -> Result<Option<String>>;
+    /// As [`Executable::run_on`].
+    fn first_non_finite(&mut self, given: &[Given<'_>], clock: Clock) -> Result<Option<String>>;
 
     /// Bytes of values and scratch, parameters excluded.
     fn memory(&self) -> usize;
@@ -245,9 +259,9 @@ pub trait Executable: Send {
     /// The steps of a run, in order.
     fn steps(&self) -> Vec<StepFacts>;
 
-    /// As [`Executable::run`]; adds to `times[i]` what step `i` of [`Executable::steps`] took.
+    /// As [`Executable::run_on`]; adds to `times[i]` what step `i` of [`Executable::steps`] took.
     ///
     /// # Errors
-    /// As [`Executable::run`].
-    fn run_timed(&mut self, clock: Clock, times: &mut [Duration]) -> Result<Outcome>;
+    /// As [`Executable::run_on`].
+    fn run_timed(&mut self, given: &[Given<'_>], clock: Clock, times: &mut [Duration]) -> Result<Outcome>;
 }

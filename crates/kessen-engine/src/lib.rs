@@ -11,7 +11,9 @@ mod precision;
 mod reference;
 mod session;
 
-pub use backend::{Backend, Clock, CompileOptions, Data, Executable, Mode, Outcome, Precision, StepFacts};
+pub use backend::{
+    Backend, Clock, CompileOptions, Data, Executable, Given, Mode, Outcome, Precision, StepFacts,
+};
 pub use cpu::Cpu;
 pub use error::{Error, Result};
 pub use reference::Reference;

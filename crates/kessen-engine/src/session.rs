@@ -1,5 +1,7 @@
 //! A compiled graph with names.
 
+use std::borrow::Cow;
+
 use kessen_graph::{Bindings, Graph, ParamId, ParamKind};
 use kessen_tensor::{DType, Tensor};
 
@@ -114,6 +116,12 @@ impl Session {
     /// # Errors
     /// No such input; another shape or element type.
     pub fn write_input(&mut self, name: &str, value: &Tensor) -> Result<()> {
+        let (index, value) = self.fitting(name, value)?;
+        self.executable.write_input(index, data(&value)?)
+    }
+
+    /// Position of the input `name`, and a tensor of its shape in its element type.
+    fn fitting<'t>(&self, name: &str, value: &'t Tensor) -> Result<(usize, Cow<'t, Tensor>)> {
         let index = self.input_index(name)?;
         let (dtype, shape) = &self.input_types[index];
         if value.shape() != shape {
@@ -124,22 +132,20 @@ impl Session {
                 found: format!("{} of shape {:?}", value.dtype(), value.shape()),
             });
         }
-        let value = value.cast(*dtype)?;
-        match dtype {
-            DType::I64 => self.executable.write_input(index, Data::I64(value.as_slice()?)),
-            _ => self.executable.write_input(index, Data::F32(value.as_slice()?)),
-        }
+        let same = value.dtype() == *dtype;
+        Ok((index, if same { Cow::Borrowed(value) } else { Cow::Owned(value.cast(*dtype)?) }))
     }
 
-    /// Writes the inputs, runs, and returns the outputs with their names, as f32.
+    /// Runs on the inputs, which hold for this run ([`Executable::run_on`]), and returns the outputs with their names,
+    /// as f32.
     ///
     /// # Errors
-    /// As [`Session::write_input`] and [`Executable::run`].
+    /// As [`Session::write_input`] and [`Executable::run_on`].
     pub fn run(&mut self, inputs: &[(&str, &Tensor)], clock: Clock) -> Result<Vec<(String, Tensor)>> {
-        for (name, value) in inputs {
-            self.write_input(name, value)?;
-        }
-        self.step(clock)?;
+        let fitting = inputs.iter().map(|(name, value)| self.fitting(name, value));
+        let fitting = fitting.collect::<Result<Vec<_>>>()?;
+        let given = fitting.iter().map(|(at, value)| Ok((*at, data(value)?)));
+        self.executable.run_on(&given.collect::<Result<Vec<_>>>()?, clock)?;
         (0..self.graph.outputs().len())
             .map(|i| Ok((self.graph.outputs()[i].0.clone(), self.output_tensor(i)?)))
             .collect()
@@ -165,6 +171,14 @@ impl Session {
             Data::F64(d) => Tensor::from_vec(shape, d.iter().map(|&v| v as f32).collect())?,
         })
     }
+}
+
+/// A tensor's numbers as an executable takes them.
+fn data(value: &Tensor) -> Result<Data<'_>> {
+    Ok(match value.dtype() {
+        DType::I64 => Data::I64(value.as_slice()?),
+        _ => Data::F32(value.as_slice()?),
+    })
 }
 
 fn position(kind: &'static str, name: &str, names: &[&str]) -> Result<usize> {

@@ -100,14 +100,19 @@ fn a_loss_that_is_not_finite_changes_no_parameter_and_its_origin_is_named() {
         let param = graph.param_ids().next().ok_or("no parameter")?;
         graph.add_update(param, new)?;
         let mut session = session(backend, &graph, &CompileOptions::training("loss"))?;
-        session.write_input("x", &Tensor::from_vec(&[2, 2], vec![1.0f32, 2.0, -3.0, 4.0])?)?;
+        let bad = [1.0f32, 2.0, -3.0, 4.0];
+        session.write_input("x", &Tensor::from_slice(&[2, 2], &bad)?)?;
         assert_eq!(session.step(Clock::default())?, Outcome::NonFinite, "{}", backend.name());
-        assert_eq!(weights(&session), [0.5; 2], "{}", backend.name());
-        let found = session.executable().first_non_finite(Clock::default())?;
-        assert_eq!(found.as_deref(), Some("bad_log"), "{}", backend.name());
-        assert_eq!(weights(&session), [0.5; 2], "{}", backend.name());
+        for given in [&[][..], &[(0, Data::F32(&bad))]] {
+            assert_eq!(weights(&session), [0.5; 2], "{}", backend.name());
+            let found = session.executable().first_non_finite(given, Clock::default())?;
+            assert_eq!(found.as_deref(), Some("bad_log"), "{}", backend.name());
+            assert_eq!(weights(&session), [0.5; 2], "{}", backend.name());
+            // What follows finds the numbers in the run's own list only.
+            session.write_input("x", &Tensor::from_vec(&[2, 2], vec![1.0f32; 4])?)?;
+        }
         session.write_input("x", &Tensor::from_vec(&[2, 2], vec![1.0f32, 2.0, 3.0, 4.0])?)?;
-        assert_eq!(session.executable().first_non_finite(Clock::default())?, None, "{}", backend.name());
+        assert_eq!(session.executable().first_non_finite(&[], Clock::default())?, None, "{}", backend.name());
         assert_eq!(session.step(Clock::default())?, Outcome::Done, "{}", backend.name());
         assert_eq!(weights(&session), [4.0, 6.0], "{}", backend.name());
         Ok(())
@@ -160,8 +165,42 @@ fn data_that_does_not_fit_is_refused() {
         refused(session.executable().write_input(0, Data::F32(&[1.0; 5])));
         refused(session.executable().write_input(0, Data::I64(&[1; 4])));
         refused(session.executable().write_input(1, Data::F32(&[1.0; 2])));
+        for given in [(0, Data::F32(&[1.0; 5])), (1, Data::F32(&[1.0; 2]))] {
+            refused(session.executable().run_on(&[given], Clock::default()).map(|_| ()));
+        }
+        let unknown = session.executable().run_on(&[(2, Data::F32(&[1.0]))], Clock::default());
+        assert!(matches!(unknown, Err(Error::Unknown { .. })), "{unknown:?}");
         let unknown = session.write_param("fc.wieght", &Tensor::scalar(0.0f32));
         assert!(matches!(unknown, Err(Error::Unknown { .. })), "{unknown:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_run_reads_what_it_is_given() {
+    for_every_backend(|backend| {
+        // `x` is an output itself, and `y` an output behind nothing but another shape.
+        let net = Graph::build("g", |g| {
+            let (x, y) = (g.input("x", shape!["batch", 2]), g.input("y", shape!["batch", 2, 1]));
+            [("x", x.clone()), ("flat", y.flatten()), ("sum", x.add(&y.flatten()))]
+        })?;
+        let mut session = session(backend, &net, &CompileOptions::inference())?;
+        let (y, single, double) = ([0.5f32; 4], [1.0f32, 2.0, 3.0, 4.0], [5.0f64, 6.0, 7.0, 8.0]);
+        session.executable().write_input(1, Data::F32(&y))?;
+        for (x, expected) in [(Data::F32(&single), [1.0, 2.0, 3.0, 4.0]), (Data::F64(&double), double)] {
+            session.executable().run_on(&[(0, x)], Clock::default())?;
+            assert_eq!(session.output_tensor(0)?.to_f64_vec(), expected, "{}", backend.name());
+            assert_eq!(session.output_tensor(1)?.to_f64_vec(), [0.5; 4], "{}", backend.name());
+            assert_eq!(
+                session.output_tensor(2)?.to_f64_vec(),
+                expected.map(|v| v + 0.5),
+                "{}",
+                backend.name()
+            );
+        }
+        session.executable().run_on(&[(0, Data::F32(&single)), (1, Data::F32(&single))], Clock::default())?;
+        assert_eq!(session.output_tensor(1)?.to_f64_vec(), [1.0, 2.0, 3.0, 4.0], "{}", backend.name());
+        assert_eq!(session.output_tensor(2)?.to_f64_vec(), [2.0, 4.0, 6.0, 8.0], "{}", backend.name());
         Ok(())
     });
 }

@@ -1,7 +1,7 @@
 //! Which field of the data goes to which input of a graph.
 
 use kessen_data::{Batch, Field};
-use kessen_engine::{Data, Executable};
+use kessen_engine::{Data, Given};
 use kessen_graph::{Bindings, Dim, Graph};
 use kessen_tensor::DType;
 
@@ -49,15 +49,15 @@ impl Feed {
         Ok(Self { routes, bindings })
     }
 
-    /// Copies a batch into the inputs.
-    pub(crate) fn write(&self, executable: &mut dyn Executable, batch: &Batch) -> Result<()> {
-        for (at, name, dtype) in &self.routes {
-            match dtype {
-                DType::I64 => executable.write_input(*at, Data::I64(batch.i64(name)?))?,
-                _ => executable.write_input(*at, Data::F32(batch.f32(name)?))?,
-            }
-        }
-        Ok(())
+    /// A batch as inputs of a run.
+    pub(crate) fn give<'b>(&self, batch: &'b Batch) -> Result<Vec<Given<'b>>> {
+        let data = |name: &str, dtype: &DType| -> Result<Data<'b>> {
+            Ok(match dtype {
+                DType::I64 => Data::I64(batch.i64(name)?),
+                _ => Data::F32(batch.f32(name)?),
+            })
+        };
+        self.routes.iter().map(|(at, name, dtype)| Ok((*at, data(name, dtype)?))).collect()
     }
 }
 

@@ -145,8 +145,7 @@ impl Predictor {
             let make = || self.session(graph, &feed.bindings);
             let session = plan(plans, &feed.bindings, make)?;
             let executable = session.executable();
-            feed.write(executable, &samples)?;
-            executable.run(Clock::default())?;
+            executable.run_on(&feed.give(&samples)?, Clock::default())?;
             let shape = executable.output_shape(PREDICTION);
             let preprocess = set.preprocess();
             let metrics =

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use kessen_data::{Loader, Prefetch, Splits};
-use kessen_engine::{Clock, CompileOptions, Outcome, Precision, Session};
+use kessen_engine::{Clock, CompileOptions, Given, Outcome, Precision, Session};
 use kessen_graph::{ParamId, ParamKind};
 use kessen_tensor::DType;
 
@@ -241,7 +241,7 @@ impl<'a> Run<'a> {
         let k = self.config.step.accumulate as u64;
         let (update, applies) = (done / k, (done + 1).is_multiple_of(k));
         let executable = self.session.executable();
-        self.feed.write(executable, batch)?;
+        let given = self.feed.give(batch)?;
         let mut scalar = |at: Option<usize>, value: f64| -> Result<()> {
             match at {
                 Some(at) => Ok(executable.write_input(at, kessen_engine::Data::F32(&[value as f32]))?),
@@ -255,8 +255,8 @@ impl<'a> Run<'a> {
         let decay = self.config.step.ema.unwrap_or(0.0).min((1 + update) as f64 / (10 + update) as f64);
         scalar(self.step.ema_decay, if applies { decay } else { 1.0 })?;
         let clock = Clock { seed: self.config.seed, step: done };
-        if executable.run(clock)? == Outcome::NonFinite {
-            return Err(self.not_finite(clock, lr));
+        if executable.run_on(&given, clock)? == Outcome::NonFinite {
+            return Err(self.not_finite(&given, clock, lr));
         }
         let number = |output: usize| executable.output(output).at(0);
         let (loss, grad_norm) = (number(LOSS), number(GRAD_NORM));
@@ -277,8 +277,8 @@ impl<'a> Run<'a> {
 
     /// What to say of a step whose loss or gradient is not finite; the parameters, which are as before it, are kept.
     #[cold]
-    fn not_finite(&mut self, clock: Clock, lr: f64) -> Error {
-        let node = match self.session.executable().first_non_finite(clock) {
+    fn not_finite(&mut self, given: &[Given<'_>], clock: Clock, lr: f64) -> Error {
+        let node = match self.session.executable().first_non_finite(given, clock) {
             Ok(Some(path)) => path,
             Ok(None) => "loss".to_owned(),
             Err(error) => return error.into(),

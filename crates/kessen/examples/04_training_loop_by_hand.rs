@@ -33,11 +33,13 @@ fn main() -> Result<()> {
         for k in 0..loader.steps_per_epoch() {
             loader.fill(epoch, k, &mut batch)?;
             let plan = session.executable();
-            plan.write_input(image, Data::F32(batch.f32("image")?))?;
-            plan.write_input(target, Data::I64(batch.i64("target")?))?;
-            plan.write_input(step.lr, Data::F32(&[3e-3]))?;
-            plan.write_input(step.step, Data::F32(&[(count + 1) as f32]))?;
-            plan.run(Clock { seed: 0, step: count })?;
+            let given = [
+                (image, Data::F32(batch.f32("image")?)),
+                (target, Data::I64(batch.i64("target")?)),
+                (step.lr, Data::F32(&[3e-3])),
+                (step.step, Data::F32(&[(count + 1) as f32])),
+            ];
+            plan.run_on(&given, Clock { seed: 0, step: count })?;
             loss += plan.output(LOSS).at(0);
             right += correct(&plan.output(PREDICTION), batch.i64("target")?);
             count += 1;

@@ -7,15 +7,17 @@ use kessen_graph::{Graph, ParamId};
 use kessen_kernels::{copy, reduce, threads};
 use kessen_tensor::{DType, Tensor};
 
-use super::memory::{Buf, Kind, Memory, Views};
+use super::memory::{Buf, Kind, Lent, Memory, Views};
 use super::plan::{Plan, PlannedStep};
-use crate::{Clock, Data, Error, Executable, Outcome, Result, StepFacts};
+use crate::{Clock, Data, Error, Executable, Given, Outcome, Result, StepFacts};
 
 /// A plan with its memory.
 pub(crate) struct CpuExecutable {
     graph: Graph,
     plan: Plan,
     memory: Memory,
+    /// Per input: whether a run may read it in its caller's memory.
+    lendable: Vec<bool>,
     /// Marks of what a step has taken, reused from step to step.
     taken: Vec<Cell<bool>>,
     /// Whether parameters were written since the prologue ran.
@@ -36,7 +38,8 @@ impl CpuExecutable {
             }
         }
         let widest = plan.prologue.iter().chain(&plan.steps).map(|s| s.writes.len()).max().unwrap_or(0);
-        Ok(Self { graph, plan, memory, taken: vec![Cell::new(false); widest], stale: true })
+        let lendable = plan.lendable();
+        Ok(Self { graph, plan, memory, lendable, taken: vec![Cell::new(false); widest], stale: true })
     }
 
     /// How many threads a run may use: scratch was sized for those of the plan.
@@ -44,10 +47,11 @@ impl CpuExecutable {
         self.plan.threads.min(threads::count())
     }
 
-    fn run_step(&self, planned: &PlannedStep, clock: Clock) -> Result<()> {
+    fn run_step(&self, planned: &PlannedStep, given: &[Given<'_>], clock: Clock) -> Result<()> {
         let taken = &self.taken[..planned.writes.len()];
         taken.iter().for_each(|t| t.set(false));
         let views = Views {
+            lent: Lent { inputs: &self.plan.inputs, given },
             placed: &self.memory.placed,
             infos: &self.plan.infos,
             reads: &planned.reads,
@@ -57,19 +61,62 @@ impl CpuExecutable {
         planned.step.run(&views, clock)
     }
 
+    /// The buffer of an input that the data fit.
+    fn input_for(&self, input: usize, data: Data<'_>) -> Result<Buf> {
+        let Some(&buf) = self.plan.inputs.get(input) else {
+            let known = format!("{} inputs", self.plan.inputs.len());
+            return Err(Error::Unknown { kind: "input", name: input.to_string(), known });
+        };
+        let info = self.plan.infos[buf.index()];
+        if data.len() == info.len && (info.kind == Kind::I64) == (data.dtype() == DType::I64) {
+            return Ok(buf);
+        }
+        let name = &self.graph.value(self.graph.inputs()[input]).name;
+        let wanted = if info.kind == Kind::F32 { "f32" } else { "i64" };
+        let expected = format!("{} elements of {wanted}", info.len);
+        Err(self.mismatch("input", name, expected, format!("{} elements of {}", data.len(), data.dtype())))
+    }
+
+    fn copy_input(&mut self, buf: Buf, data: Data<'_>) {
+        match data {
+            Data::F32(d) => copy::contiguous(d, self.memory.f32_mut(buf)),
+            Data::I64(d) => self.memory.i64_mut(buf).copy_from_slice(d),
+            Data::F64(d) => {
+                self.memory.f32_mut(buf).iter_mut().zip(d).for_each(|(to, &from)| *to = from as f32);
+            }
+        }
+    }
+
+    /// Checks what a run is given, and copies what it can't read where it lies.
+    fn accept(&mut self, given: &[Given<'_>]) -> Result<()> {
+        for &(input, data) in given {
+            let buf = self.input_for(input, data)?;
+            if !self.lendable[input] || data.dtype() == DType::F64 {
+                self.copy_input(buf, data);
+            }
+        }
+        Ok(())
+    }
+
     /// Recomputes what depends on parameters alone.
     fn refresh(&mut self, clock: Clock) -> Result<()> {
         if std::mem::take(&mut self.stale) {
-            self.plan.prologue.iter().try_for_each(|step| self.run_step(step, clock))?;
+            self.plan.prologue.iter().try_for_each(|step| self.run_step(step, &[], clock))?;
         }
         Ok(())
     }
 
     /// Runs all steps and calls `done` after each.
-    fn run_steps(&mut self, clock: Clock, mut done: impl FnMut(usize)) -> Result<Outcome> {
+    fn run_steps(
+        &mut self,
+        given: &[Given<'_>],
+        clock: Clock,
+        mut done: impl FnMut(usize),
+    ) -> Result<Outcome> {
+        self.accept(given)?;
         self.refresh(clock)?;
         for (i, step) in self.plan.steps.iter().enumerate() {
-            self.run_step(step, clock)?;
+            self.run_step(step, given, clock)?;
             done(i);
             if let Some((at, buf)) = self.plan.guard
                 && at == i
@@ -81,12 +128,13 @@ impl CpuExecutable {
         Ok(Outcome::Done)
     }
 
-    fn non_finite_path(&mut self, clock: Clock) -> Result<Option<String>> {
+    fn non_finite_path(&mut self, given: &[Given<'_>], clock: Clock) -> Result<Option<String>> {
+        self.accept(given)?;
         self.refresh(clock)?;
         // Updates come after the guard, so the run up to there changes no parameter.
         let end = self.plan.guard.map_or(self.plan.steps.len(), |(at, _)| at + 1);
         for step in &self.plan.steps[..end] {
-            self.run_step(step, clock)?;
+            self.run_step(step, given, clock)?;
             let mut floats = step.checked.iter().filter(|b| self.plan.infos[b.index()].kind == Kind::F32);
             if floats.any(|&b| self.is_spoiled(b)) {
                 return Ok(Some(step.label.path.clone()));
@@ -112,34 +160,13 @@ impl CpuExecutable {
 
 impl Executable for CpuExecutable {
     fn write_input(&mut self, input: usize, data: Data<'_>) -> Result<()> {
-        let value = self.graph.value(self.graph.inputs()[input]);
-        let buf = self.plan.inputs[input];
-        let info = self.plan.infos[buf.index()];
-        let wanted = if info.kind == Kind::F32 { "f32" } else { "i64" };
-        if data.len() != info.len || (info.kind == Kind::I64) != (data.dtype() == DType::I64) {
-            let found = format!("{} elements of {}", data.len(), data.dtype());
-            return Err(self.mismatch(
-                "input",
-                &value.name,
-                format!("{} elements of {wanted}", info.len),
-                found,
-            ));
-        }
-        match data {
-            Data::F32(d) => {
-                let threads = self.threads();
-                threads::with_count(threads, || copy::contiguous(d, self.memory.f32_mut(buf)));
-            }
-            Data::I64(d) => self.memory.i64_mut(buf).copy_from_slice(d),
-            Data::F64(d) => {
-                self.memory.f32_mut(buf).iter_mut().zip(d).for_each(|(to, &from)| *to = from as f32);
-            }
-        }
+        let buf = self.input_for(input, data)?;
+        threads::with_count(self.threads(), || self.copy_input(buf, data));
         Ok(())
     }
 
-    fn run(&mut self, clock: Clock) -> Result<Outcome> {
-        threads::with_count(self.threads(), || self.run_steps(clock, |_| {}))
+    fn run_on(&mut self, given: &[Given<'_>], clock: Clock) -> Result<Outcome> {
+        threads::with_count(self.threads(), || self.run_steps(given, clock, |_| {}))
     }
 
     fn output(&self, output: usize) -> Data<'_> {
@@ -177,8 +204,8 @@ impl Executable for CpuExecutable {
         Ok(value)
     }
 
-    fn first_non_finite(&mut self, clock: Clock) -> Result<Option<String>> {
-        threads::with_count(self.threads(), || self.non_finite_path(clock))
+    fn first_non_finite(&mut self, given: &[Given<'_>], clock: Clock) -> Result<Option<String>> {
+        threads::with_count(self.threads(), || self.non_finite_path(given, clock))
     }
 
     fn memory(&self) -> usize {
@@ -193,11 +220,11 @@ impl Executable for CpuExecutable {
         self.plan.facts(&self.plan.steps)
     }
 
-    fn run_timed(&mut self, clock: Clock, times: &mut [Duration]) -> Result<Outcome> {
+    fn run_timed(&mut self, given: &[Given<'_>], clock: Clock, times: &mut [Duration]) -> Result<Outcome> {
         threads::with_count(self.threads(), || {
             self.refresh(clock)?;
             let mut last = Instant::now();
-            self.run_steps(clock, |i| {
+            self.run_steps(given, clock, |i| {
                 let now = Instant::now();
                 times[i] += now - last;
                 last = now;

@@ -10,6 +10,8 @@ use std::cell::Cell;
 use kessen_graph::ParamId;
 use kessen_tensor::Buffer;
 
+use crate::{Data, Given};
+
 /// A piece of a plan's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Buf(pub(super) u32);
@@ -177,8 +179,39 @@ impl Placed {
     }
 }
 
+/// Inputs that a run reads in its caller's memory. Each has its buffer's length.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lent<'a> {
+    /// The buffers of the plan's inputs.
+    pub inputs: &'a [Buf],
+    pub given: &'a [Given<'a>],
+}
+
+impl<'a> Lent<'a> {
+    /// What is read in place of a buffer of f32.
+    pub fn f32(&self, buf: Buf) -> Option<&'a [f32]> {
+        match self.find(buf)? {
+            Data::F32(data) => Some(data),
+            _ => None,
+        }
+    }
+
+    /// What is read in place of a buffer of i64.
+    pub fn i64(&self, buf: Buf) -> Option<&'a [i64]> {
+        match self.find(buf)? {
+            Data::I64(data) => Some(data),
+            _ => None,
+        }
+    }
+
+    fn find(&self, buf: Buf) -> Option<Data<'a>> {
+        self.given.iter().rfind(|(input, _)| self.inputs[*input] == buf).map(|(_, data)| *data)
+    }
+}
+
 /// The buffers that one step reads and writes, by their position in its lists.
 pub(crate) struct Views<'m> {
+    pub(super) lent: Lent<'m>,
     pub(super) placed: &'m [Placed],
     pub(super) infos: &'m [BufInfo],
     pub(super) reads: &'m [Buf],
@@ -189,6 +222,9 @@ pub(crate) struct Views<'m> {
 impl<'m> Views<'m> {
     /// What the step reads at position `k`.
     pub fn read(&self, k: usize) -> &'m [f32] {
+        if let Some(data) = self.lent.f32(self.reads[k]) {
+            return data;
+        }
         let buf = self.checked(self.reads[k], Kind::F32);
         // SAFETY: the kind was checked; no step lists a buffer, or slices of one, both as read and as written
         // (checked when the plan is built), and steps run one after another.
@@ -202,6 +238,9 @@ impl<'m> Views<'m> {
 
     /// Labels or ids that the step reads at position `k`.
     pub fn read_ids(&self, k: usize) -> &'m [i64] {
+        if let Some(data) = self.lent.i64(self.reads[k]) {
+            return data;
+        }
         let buf = self.checked(self.reads[k], Kind::I64);
         // SAFETY: as for `read`.
         unsafe { buf.slice() }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use kessen_graph::ParamId;
 
-use super::memory::{Buf, BufInfo, Views};
+use super::memory::{Buf, BufInfo, Views, whole};
 use super::param::ParamLayout;
 use super::place::Placement;
 use crate::{Clock, Result, StepFacts};
@@ -63,6 +63,15 @@ impl Plan {
     /// The parameter's place.
     pub fn param(&self, id: ParamId) -> &PlannedParam {
         &self.params[id.index()]
+    }
+
+    /// For each input, whether a run may read it in its caller's memory: it is no output, and no slice of its buffer
+    /// is read nor anything written there.
+    pub fn lendable(&self) -> Vec<bool> {
+        let is_output = |buf: Buf| self.outputs.iter().any(|(b, _)| whole(&self.infos, *b) == buf);
+        let is_sliced = |buf: Buf| self.infos.iter().any(|info| info.slice.is_some_and(|s| s.whole == buf));
+        let is_written = |buf: Buf| self.steps.iter().any(|step| step.writes.contains(&buf));
+        self.inputs.iter().map(|&buf| !(is_output(buf) || is_sliced(buf) || is_written(buf))).collect()
     }
 
     /// What there is to know of steps besides how to run them.

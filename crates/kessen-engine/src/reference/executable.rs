@@ -7,7 +7,7 @@ use kessen_tensor::Tensor;
 
 use super::array::Value;
 use super::kernel::{Operands, compute};
-use crate::{Clock, CompileOptions, Data, Error, Executable, Outcome, Result, StepFacts};
+use crate::{Clock, CompileOptions, Data, Error, Executable, Given, Outcome, Result, StepFacts};
 
 /// A graph with every value's numbers.
 #[derive(Debug)]
@@ -77,6 +77,10 @@ impl ReferenceExecutable {
         Ok(Outcome::Done)
     }
 
+    fn write_inputs(&mut self, given: &[Given<'_>]) -> Result<()> {
+        given.iter().try_for_each(|&(input, data)| self.write_input(input, data))
+    }
+
     fn mismatch(kind: &'static str, name: &str, expected: &Value, found: String) -> Error {
         let expected = format!("{} of shape {:?}", expected.data().dtype(), expected.shape());
         Error::Mismatch { kind, name: name.to_owned(), expected, found }
@@ -103,7 +107,8 @@ impl Executable for ReferenceExecutable {
         Err(Self::mismatch("input", &self.graph.value(id).name, value, found))
     }
 
-    fn run(&mut self, clock: Clock) -> Result<Outcome> {
+    fn run_on(&mut self, given: &[Given<'_>], clock: Clock) -> Result<Outcome> {
+        self.write_inputs(given)?;
         self.run_nodes(clock, |_| {})
     }
 
@@ -138,7 +143,8 @@ impl Executable for ReferenceExecutable {
         Ok(Tensor::from_vec(value.shape(), numbers)?)
     }
 
-    fn first_non_finite(&mut self, clock: Clock) -> Result<Option<String>> {
+    fn first_non_finite(&mut self, given: &[Given<'_>], clock: Clock) -> Result<Option<String>> {
+        self.write_inputs(given)?;
         for id in self.graph.node_ids() {
             self.compute_node(id, clock)?;
             let node = self.graph.node(id);
@@ -181,7 +187,8 @@ impl Executable for ReferenceExecutable {
         self.graph.nodes().iter().map(facts).collect()
     }
 
-    fn run_timed(&mut self, clock: Clock, times: &mut [Duration]) -> Result<Outcome> {
+    fn run_timed(&mut self, given: &[Given<'_>], clock: Clock, times: &mut [Duration]) -> Result<Outcome> {
+        self.write_inputs(given)?;
         let mut last = Instant::now();
         self.run_nodes(clock, |i| {
             let now = Instant::now();

@@ -119,6 +119,28 @@ impl Run {
         self.executable.run(CLOCK).map(|_| ())
     }
 
+    /// Computes everything from operands that the caller keeps, off the bounds of vectors; what was written before is
+    /// gone.
+    pub fn run_on(&mut self) -> Result<(), kessen_engine::Error> {
+        let ids: Vec<Vec<i64>> = self.operands.iter().map(|o| o.ids()).collect();
+        let numbers: Vec<Vec<f32>> = self
+            .operands
+            .iter()
+            .map(|o| std::iter::once(f32::NAN).chain(o.fill().iter().map(|&v| v as f32)).collect())
+            .collect();
+        let mut given = Vec::new();
+        for (i, operand) in self.operands.iter().enumerate() {
+            if matches!(operand.fill, Fill::Ids(_)) {
+                self.executable.write_input(i, Data::I64(&vec![0; ids[i].len()]))?;
+                given.push((i, Data::I64(&ids[i])));
+            } else {
+                self.executable.write_input(i, Data::F32(&vec![f32::NAN; numbers[i].len() - 1]))?;
+                given.push((i, Data::F32(&numbers[i][1..])));
+            }
+        }
+        self.executable.run_on(&given, CLOCK).map(|_| ())
+    }
+
     /// Output `i` of the graph.
     pub fn output(&self, i: usize) -> Array {
         let data = self.executable.output(i);

@@ -6,6 +6,7 @@ use super::op::{Binary, Ternary, Unary, binary_strip, ternary_strip, unary_strip
 use crate::Error;
 use crate::isa::Isa;
 use crate::threads::{Shared, parallel_chunks};
+use std::mem::MaybeUninit;
 
 /// Elements of a strip.
 const STRIP: usize = 256;
@@ -166,7 +167,8 @@ impl Program {
             for (y, shared) in y.iter_mut().zip(shared[..count].iter().flatten()) {
                 *y = shared.as_ptr();
             }
-            let mut run = Run::new(self, isa, operands, y, direct);
+            let mut strips = MaybeUninit::<Strips>::uninit();
+            let run = Run::new(self, isa, operands, y, direct, &mut strips, range.len().min(STRIP));
             let mut start = range.start;
             while start < range.end {
                 let n = STRIP.min(range.end - start);
@@ -215,48 +217,77 @@ fn assign_strips(operands: usize, instructions: &[Instruction], last_use: &[usiz
     Some(strip)
 }
 
-/// The memory of one task: strips, and where each value lies.
+/// One task: where operands and outputs lie, and the strips for what lies between.
 struct Run<'a> {
     program: &'a Program,
     isa: Isa,
     operands: &'a [Source<'a>],
     outputs: [*mut f32; MAX_OUTPUTS],
     direct: [bool; MAX_OUTPUTS],
-    strips: Strips,
+    /// The first of [`Strips`].
+    strips: *mut [f32; STRIP],
 }
 
 #[repr(align(64))]
 struct Strips([[f32; STRIP]; MAX_STRIPS]);
 
 impl<'a> Run<'a> {
+    /// A task of which no strip is longer than `width`; of the strips, only what it uses is initialised.
     fn new(
         program: &'a Program,
         isa: Isa,
         operands: &'a [Source<'a>],
         outputs: [*mut f32; MAX_OUTPUTS],
         direct: [bool; MAX_OUTPUTS],
+        strips: &'a mut MaybeUninit<Strips>,
+        width: usize,
     ) -> Self {
-        let mut strips = Strips([[0.0; STRIP]; MAX_STRIPS]);
+        // SAFETY: the address of a field, of which nothing is read.
+        let strips = unsafe { &raw mut (*strips.as_mut_ptr()).0 };
+        let run = Run { program, isa, operands, outputs, direct, strips: strips.cast() };
         for (value, source) in operands.iter().enumerate() {
-            if let Source::Scalar(x) = source {
-                strips.0[program.strip[value] as usize].fill(*x);
+            match *source {
+                Source::Scalar(x) => run.fill(value, x, width),
+                Source::Broadcast(..) => run.fill(value, 0.0, width),
+                Source::Full(_) | Source::Output(_) => {}
             }
         }
         for (at, instruction) in program.instructions.iter().enumerate() {
-            if let Instruction::Constant(x) = instruction {
-                strips.0[program.strip[program.operands + at] as usize].fill(*x);
+            let value = program.operands + at;
+            match *instruction {
+                Instruction::Constant(x) => run.fill(value, x, width),
+                _ if run.lies_in_output(value) => {}
+                _ => run.fill(value, 0.0, width),
             }
         }
-        Run { program, isa, operands, outputs, direct, strips }
+        run
+    }
+
+    /// Whether a value is written to an output's memory at once.
+    fn lies_in_output(&self, value: usize) -> bool {
+        self.program.outputs.iter().zip(self.direct).any(|(&v, direct)| v == value && direct)
+    }
+
+    /// The strip of a value.
+    fn strip_of(&self, value: usize) -> *mut f32 {
+        // SAFETY: strip numbers are below `MAX_STRIPS`.
+        unsafe { self.strips.add(self.program.strip[value] as usize) }.cast()
+    }
+
+    /// Fills the used part of a value's strip.
+    fn fill(&self, value: usize, x: f32, width: usize) {
+        let strip = self.strip_of(value);
+        for i in 0..width {
+            // SAFETY: `width` is at most `STRIP`, and nothing else refers to the strips now.
+            unsafe { strip.add(i).write(x) }
+        }
     }
 
     /// Evaluates elements `start..start + n`.
-    fn strip(&mut self, start: usize, n: usize) {
+    fn strip(&self, start: usize, n: usize) {
         let mut place = [std::ptr::null_mut::<f32>(); MAX_VALUES];
-        let base = self.strips.0.as_mut_ptr();
-        for (place, &strip) in place.iter_mut().zip(&self.program.strip) {
-            // SAFETY: strip numbers are below `MAX_STRIPS`.
-            *place = unsafe { base.add(strip as usize) }.cast();
+        for (value, place) in place[..self.program.strip.len()].iter_mut().enumerate() {
+            *place = self.strip_of(value);
         }
         for (operand, source) in self.operands.iter().enumerate() {
             match *source {

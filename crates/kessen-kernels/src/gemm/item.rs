@@ -72,8 +72,8 @@ impl Item<'_> {
         let (b, copy) = scratch.split_at_mut(self.room());
         // SAFETY: the caller's promise.
         unsafe {
-            if vector::run(self, 0..self.gemm.m * self.gemm.n) {
-                return;
+            if vector::applies(self) {
+                return vector::run(self, 0..self.gemm.m * self.gemm.n);
             }
             if self.packs() {
                 self.source().pack(self.pack_range(), b.as_mut_ptr());
@@ -93,17 +93,19 @@ impl Item<'_> {
     pub unsafe fn run_cut(&self, scratch: &mut [f32]) {
         let g = self.gemm;
         let work = g.m * g.n * g.k;
-        if work <= SERIAL_WORK {
+        let is_vector = vector::applies(self);
+        // A panel takes the time of all its columns.
+        let columns = if is_vector { g.n } else { g.n.next_multiple_of(PANEL) };
+        if g.m * columns * g.k < SERIAL_WORK {
             // SAFETY: the caller's promise.
             return unsafe { self.run_whole(scratch) };
         }
-        // SAFETY: the caller's promise.
-        if unsafe { vector::run(self, 0..0) } {
+        if is_vector {
             let parts = work.div_ceil(TASK_WORK);
             threads::parallel_for(parts, |part| {
                 let outputs = even(g.m * g.n, (g.m * g.n).div_ceil(parts), part);
                 // SAFETY: outputs are disjoint; the caller's promise.
-                unsafe { vector::run(self, outputs) };
+                unsafe { vector::run(self, outputs) }
             });
             return;
         }

@@ -5,18 +5,25 @@ use crate::epilogue::Activation;
 use crate::micro::Finish;
 use std::ops::Range;
 
-/// Computes the given outputs if the product is a matrix (stored with its sums contiguous) times a vector (contiguous
-/// too); returns whether it is one.
+/// Whether the vector is a column: `B`, contiguous, behind a matrix stored with its sums contiguous.
+fn is_column(item: &Item) -> bool {
+    let g = item.gemm;
+    g.n == 1 && !g.trans_a && (g.trans_b || g.ldb == 1)
+}
+
+/// Whether a product is a matrix (stored with its sums contiguous) times a vector (contiguous too).
+pub(super) fn applies(item: &Item) -> bool {
+    let g = item.gemm;
+    let row = g.m == 1 && g.trans_b && (!g.trans_a || g.lda == 1);
+    !item.packed && (is_column(item) || row)
+}
+
+/// Computes the given outputs of a product to which this [`applies`].
 ///
 /// # Safety
 /// The operands fit the shape.
-pub(super) unsafe fn run(item: &Item, outputs: Range<usize>) -> bool {
-    let g = item.gemm;
-    let column = g.n == 1 && !g.trans_a && (g.trans_b || g.ldb == 1);
-    let row = g.m == 1 && g.trans_b && (!g.trans_a || g.lda == 1);
-    if item.packed || !(column || row) {
-        return false;
-    }
+pub(super) unsafe fn run(item: &Item, outputs: Range<usize>) {
+    let (g, column) = (item.gemm, is_column(item));
     let (matrix, ld, vector, c_step) =
         if column { (item.a, g.lda, item.b, g.ldc) } else { (item.b, g.ldb, item.a, 1) };
     let mut at = outputs.start;
@@ -34,7 +41,6 @@ pub(super) unsafe fn run(item: &Item, outputs: Range<usize>) -> bool {
         }
         at += n;
     }
-    true
 }
 
 /// Stores one output after the epilogue: the `sum` for a row and a column of `C`, which lies at a distance in it.

@@ -1,6 +1,7 @@
 //! What a measured call computes on.
 
 use anyhow::Result;
+use kessen_engine::Data;
 use kessen_graph::{Bindings, Graph, Op, ValueId};
 use kessen_tensor::{DType, Rng};
 
@@ -10,6 +11,16 @@ pub enum Values {
     Real(Vec<f32>),
     /// Tokens, classes, lengths.
     Whole(Vec<i64>),
+}
+
+impl Values {
+    /// As an executable takes them.
+    pub fn data(&self) -> Data<'_> {
+        match self {
+            Self::Real(values) => Data::F32(values),
+            Self::Whole(values) => Data::I64(values),
+        }
+    }
 }
 
 /// Values for every input of `graph` but the training step's own counters, by the input's number: normal numbers,

@@ -10,7 +10,7 @@ mod works;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use kessen_engine::{Clock, CompileOptions, Data, Executable, Outcome, Precision, Session};
+use kessen_engine::{Clock, CompileOptions, Data, Executable, Given, Outcome, Precision, Session};
 use kessen_graph::{Bindings, Graph};
 use kessen_train::{Bytes, Loss, Optimizer, StepSpec, TrainStep, Watch, sgd};
 use serde_json::json;
@@ -20,7 +20,6 @@ use crate::models;
 use crate::sizes::SizeFlags;
 use crate::term::{Style, Term, bytes};
 
-use self::inputs::Values;
 use self::profile::Profile;
 use self::works::{WORKS, Work};
 
@@ -105,7 +104,10 @@ pub fn run(term: &Term, args: Args) -> Result<()> {
     let subject = subject(&args)?;
     let batch = subject.batch;
     let training = args.mode == "train";
-    let mut call = Call::new(&args, &subject, training)?;
+    let (session, counters) = compile(&args, &subject, training)?;
+    let values = inputs::draw(session.graph(), &subject.bindings, classes(&subject.graph, &subject.loss))?;
+    let given = values.iter().map(|(at, values)| (*at, values.data())).collect();
+    let mut call = Call { session, given, step: 0, counters };
     if args.plan {
         term.result(call.session.executable().describe().trim_end());
     }
@@ -181,65 +183,62 @@ fn subject(args: &Args) -> Result<Subject> {
     })
 }
 
-/// A compiled step with the data that are handed over at each call.
-struct Call {
-    session: Session,
-    inputs: Vec<(usize, Values)>,
-    step: u64,
-    counters: Option<(usize, usize)>,
+/// Inputs of a training step that count: learning rate and step.
+type Counters = (usize, usize);
+
+/// What is measured, with its parameters drawn.
+fn compile(args: &Args, subject: &Subject, training: bool) -> Result<(Session, Option<Counters>)> {
+    let backend = models::backend(&args.backend)?;
+    let (graph, options, counters) = match training {
+        true => {
+            let output = subject.graph.ty(subject.graph.outputs()[0].1);
+            let target = subject.loss.target_type(output)?.dtype;
+            let spec = StepSpec {
+                watch: Watch::Loss,
+                ..StepSpec::new(subject.loss.clone(), subject.optimizer.clone())
+            };
+            let step = TrainStep::new(&subject.graph, &spec, target)?;
+            let counters = Some((step.lr, step.step));
+            (step.graph, CompileOptions::training(kessen_train::GUARD), counters)
+        }
+        false => (subject.graph.for_inference()?, CompileOptions::inference(), None),
+    };
+    let limit = args.memory_limit.map(|limit| limit.0);
+    let options = options.precision(subject.precision).memory_limit(limit);
+    let mut session = Session::new(&*backend, &graph, &subject.bindings, &options)?;
+    session.init_params(0)?;
+    Ok((session, counters))
 }
 
-impl Call {
-    fn new(args: &Args, subject: &Subject, training: bool) -> Result<Self> {
-        let backend = models::backend(&args.backend)?;
-        let (graph, options, counters) = match training {
-            true => {
-                let output = subject.graph.ty(subject.graph.outputs()[0].1);
-                let target = subject.loss.target_type(output)?.dtype;
-                let spec = StepSpec {
-                    watch: Watch::Loss,
-                    ..StepSpec::new(subject.loss.clone(), subject.optimizer.clone())
-                };
-                let step = TrainStep::new(&subject.graph, &spec, target)?;
-                let counters = Some((step.lr, step.step));
-                (step.graph, CompileOptions::training(kessen_train::GUARD), counters)
-            }
-            false => (subject.graph.for_inference()?, CompileOptions::inference(), None),
-        };
-        let limit = args.memory_limit.map(|limit| limit.0);
-        let options = options.precision(subject.precision).memory_limit(limit);
-        let mut session = Session::new(&*backend, &graph, &subject.bindings, &options)?;
-        session.init_params(0)?;
-        let inputs = inputs::draw(&graph, &subject.bindings, classes(&subject.graph, &subject.loss))?;
-        Ok(Self { session, inputs, step: 0, counters })
-    }
+/// A compiled step with the data that are handed over at each call.
+struct Call<'d> {
+    session: Session,
+    given: Vec<Given<'d>>,
+    step: u64,
+    counters: Option<Counters>,
+}
 
+impl Call<'_> {
     fn run(&mut self) -> Result<()> {
-        self.run_with(|executable, clock| executable.run(clock))
+        self.run_with(|executable, given, clock| executable.run_on(given, clock))
     }
 
     /// As [`Call::run`]; adds what each step took to `times`.
     fn run_timed(&mut self, times: &mut [Duration]) -> Result<()> {
-        self.run_with(|executable, clock| executable.run_timed(clock, times))
+        self.run_with(|executable, given, clock| executable.run_timed(given, clock, times))
     }
 
     fn run_with(
         &mut self,
-        run: impl FnOnce(&mut dyn Executable, Clock) -> kessen_engine::Result<Outcome>,
+        run: impl FnOnce(&mut dyn Executable, &[Given<'_>], Clock) -> kessen_engine::Result<Outcome>,
     ) -> Result<()> {
         let executable: &mut dyn Executable = self.session.executable();
-        for (at, values) in &self.inputs {
-            match values {
-                Values::Real(v) => executable.write_input(*at, Data::F32(v))?,
-                Values::Whole(v) => executable.write_input(*at, Data::I64(v))?,
-            }
-        }
         self.step += 1;
         if let Some((lr, step)) = self.counters {
             executable.write_input(lr, Data::F32(&[1e-4]))?;
             executable.write_input(step, Data::F32(&[self.step as f32]))?;
         }
-        match run(executable, Clock { seed: 0, step: self.step })? {
+        match run(executable, &self.given, Clock { seed: 0, step: self.step })? {
             Outcome::Done => Ok(()),
             Outcome::NonFinite => anyhow::bail!("step {}: the loss is not finite", self.step),
         }

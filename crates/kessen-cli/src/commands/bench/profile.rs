@@ -50,7 +50,7 @@ impl Sum {
 
 impl Profile {
     /// Two calls to warm up, then calls until the time is over, at least three.
-    pub fn measure(call: &mut Call, time: Duration) -> Result<Self> {
+    pub fn measure(call: &mut Call<'_>, time: Duration) -> Result<Self> {
         let (peak_gflops, copy_gbytes) = (machine::peak_gflops(), machine::copy_gbytes());
         let steps = call.session.executable().steps();
         let mut times = vec![Duration::ZERO; steps.len()];
