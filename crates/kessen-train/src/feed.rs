@@ -1,7 +1,7 @@
 //! Which field of the data goes to which input of a graph.
 
 use kessen_data::{Batch, Field};
-use kessen_engine::{Data, Given};
+use kessen_engine::{Data, Executable, Given};
 use kessen_graph::{Bindings, Dim, Graph};
 use kessen_tensor::DType;
 
@@ -49,15 +49,43 @@ impl Feed {
         Ok(Self { routes, bindings })
     }
 
-    /// A batch as inputs of a run.
-    pub(crate) fn give<'b>(&self, batch: &'b Batch) -> Result<Vec<Given<'b>>> {
-        let data = |name: &str, dtype: &DType| -> Result<Data<'b>> {
-            Ok(match dtype {
+    /// Hands a batch over: as inputs for a run, and what are too many for those written.
+    pub(crate) fn hand_over<'b>(
+        &self,
+        executable: &mut dyn Executable,
+        batch: &'b Batch,
+    ) -> Result<Handed<'b>> {
+        let mut handed = Handed { given: [(0, Data::F32(&[])); MOST_GIVEN], count: 0 };
+        for (at, name, dtype) in &self.routes {
+            let data = match dtype {
                 DType::I64 => Data::I64(batch.i64(name)?),
                 _ => Data::F32(batch.f32(name)?),
-            })
-        };
-        self.routes.iter().map(|(at, name, dtype)| Ok((*at, data(name, dtype)?))).collect()
+            };
+            match handed.given.get_mut(handed.count) {
+                Some(place) => {
+                    *place = (*at, data);
+                    handed.count += 1;
+                }
+                None => executable.write_input(*at, data)?,
+            }
+        }
+        Ok(handed)
+    }
+}
+
+/// Fields that a run reads where the batch has them, at most: a list of fixed length, so that a step allocates nothing.
+const MOST_GIVEN: usize = 8;
+
+/// A batch's fields as inputs of a run.
+pub(crate) struct Handed<'b> {
+    given: [Given<'b>; MOST_GIVEN],
+    count: usize,
+}
+
+impl<'b> Handed<'b> {
+    /// As an executable takes them.
+    pub(crate) fn given(&self) -> &[Given<'b>] {
+        &self.given[..self.count]
     }
 }
 

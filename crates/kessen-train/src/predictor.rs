@@ -145,7 +145,8 @@ impl Predictor {
             let make = || self.session(graph, &feed.bindings);
             let session = plan(plans, &feed.bindings, make)?;
             let executable = session.executable();
-            executable.run_on(&feed.give(&samples)?, Clock::default())?;
+            let handed = feed.hand_over(executable, &samples)?;
+            executable.run_on(handed.given(), Clock::default())?;
             let shape = executable.output_shape(PREDICTION);
             let preprocess = set.preprocess();
             let metrics =

@@ -241,7 +241,7 @@ impl<'a> Run<'a> {
         let k = self.config.step.accumulate as u64;
         let (update, applies) = (done / k, (done + 1).is_multiple_of(k));
         let executable = self.session.executable();
-        let given = self.feed.give(batch)?;
+        let handed = self.feed.hand_over(executable, batch)?;
         let mut scalar = |at: Option<usize>, value: f64| -> Result<()> {
             match at {
                 Some(at) => Ok(executable.write_input(at, kessen_engine::Data::F32(&[value as f32]))?),
@@ -255,8 +255,8 @@ impl<'a> Run<'a> {
         let decay = self.config.step.ema.unwrap_or(0.0).min((1 + update) as f64 / (10 + update) as f64);
         scalar(self.step.ema_decay, if applies { decay } else { 1.0 })?;
         let clock = Clock { seed: self.config.seed, step: done };
-        if executable.run_on(&given, clock)? == Outcome::NonFinite {
-            return Err(self.not_finite(&given, clock, lr));
+        if executable.run_on(handed.given(), clock)? == Outcome::NonFinite {
+            return Err(self.not_finite(handed.given(), clock, lr));
         }
         let number = |output: usize| executable.output(output).at(0);
         let (loss, grad_norm) = (number(LOSS), number(GRAD_NORM));
