@@ -13,6 +13,9 @@
 //! A second set of kernels, [`Family::pairs`], takes each element of `A` and `B` as a *word* of two bf16 (the lower half
 //! comes first in the sum) and adds both products: `depth` and all distances count words then. Drivers need not know.
 //!
+//! A plain product (one `j`) has a loop of its own, which asks for the rows of `C` one by one along the sum.
+//! Rejected: one loop for both (a test at each product costs convolutions some percent, see `docs/performance.md`).
+//!
 //! The body is written once, as a macro over vector primitives ([`body`]), and compiled for every instruction set.
 //! Rejected: one kernel per operator (each would need its own tails, epilogue and tests), and run-time code
 //! generation (needs writable executable memory and cannot be read).
