@@ -266,12 +266,25 @@ impl Pass {
     unsafe fn tiles(&self, family: &Family, sum: &Sum, pixels: &Pixels, tall: usize, tile: Tile, nv: usize) {
         // Neighbouring pixels of a plain image.
         let unit = pixels.whole_lines && self.pixel == 1 && self.stride[1] == 1;
+        let neighbours = self.stride[1] == 1
+            && self.pixel == family.pixel as isize
+            && self.out_pixel == PANEL as isize
+            && !self.lanewise;
+        let pixel_rows = family.pixel_rows();
         let tiles = pixels.count.div_ceil(tall);
         for index in 0..pixels.runs * tiles {
             let part = even(pixels.count, tall, index % tiles);
-            let first = pixels.first + index / tiles * pixels.count;
-            let mut rows = self.rows(first + part.start, part.len());
+            let first = pixels.first + index / tiles * pixels.count + part.start;
             let mut tile = tile;
+            if neighbours && let Some((a, c)) = self.run_of(first, part.len()) {
+                tile.a = tile.a.wrapping_offset(a);
+                tile.c = tile.c.wrapping_offset(c);
+                tile.finish = tile.finish.at(0, 0, c);
+                // SAFETY: the caller's promise.
+                unsafe { family.pixels(part.len(), nv)(sum, &pixel_rows, &tile) }
+                continue;
+            }
+            let mut rows = self.rows(first, part.len());
             if unit {
                 tile.a = tile.a.wrapping_offset(rows.a[0]);
                 rows.a = Rows::strided(1, 0).a;
@@ -334,6 +347,33 @@ impl Pass {
                 step_w: self.step[1],
             },
         }
+    }
+
+    /// Where output pixel `first` lies in the input and in the output, if the next `count` follow it without a gap in both and
+    /// no tap leaves the image. For steps of one pixel in the input.
+    fn run_of(&self, first: usize, count: usize) -> Option<(isize, isize)> {
+        let [oh, ow] = self.out;
+        let (n, p, q) = (first / (oh * ow), first / ow % oh, first % ow);
+        let (h, w) = (self.start[0] + self.stride[0] * p as i32, self.start[1] + q as i32);
+        let inside = if self.is_seamless() {
+            p * ow + q + count <= oh * ow
+        } else {
+            q + count <= ow
+                && !(self.leaves(0, h) || self.leaves(1, w) || self.leaves(1, w + count as i32 - 1))
+        };
+        let a = n as isize * self.in_image + h as isize * self.in_row + w as isize * self.pixel;
+        let c = n as isize * self.out_image + p as isize * self.out_row + q as isize * self.out_pixel;
+        inside.then_some((a, c))
+    }
+
+    /// Whether an image's output pixels are its input pixels, one by one, across rows.
+    fn is_seamless(&self) -> bool {
+        self.taps == [1, 1]
+            && self.start == [0, 0]
+            && self.stride == [1, 1]
+            && self.size == self.out
+            && self.in_row == self.out[1] as isize * self.pixel
+            && self.out_row == self.out[1] as isize * self.out_pixel
     }
 
     /// Where `count` output pixels from number `first` lie.

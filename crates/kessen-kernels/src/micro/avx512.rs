@@ -121,6 +121,7 @@ pub(crate) fn min(a: V, b: V) -> V {
 micro_kernels!(
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")];
     product: fma,
+    words: 1,
     one: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
     two: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
     four: [1 2 3 4 5 6],

@@ -5,10 +5,10 @@
 /// prefetch_write`, each with the feature given.
 /// `product` names the primitive `(a, b, sum) → sum` that multiplies: `fma`, or one that takes lanes as pairs of bf16.
 macro_rules! micro_kernels {
-    ($(#[$feature:meta])?; product: $mac:ident, one: [$($one:literal)*], two: [$($two:literal)*], four: [$($four:literal)*],
+    ($(#[$feature:meta])?; product: $mac:ident, words: $words:literal, one: [$($one:literal)*], two: [$($two:literal)*], four: [$($four:literal)*],
      unit_one: [$($unit_one:literal)*], unit_two: [$($unit_two:literal)*], lanes: [$($lanes:literal)*]) => {
         use crate::epilogue::Activation;
-        use crate::micro::{Family, LANEWISE, PANEL, ROWS, Rows, Soon, Sum, Tile, UNIT, ZEROS};
+        use crate::micro::{Family, LANEWISE, PANEL, PIXELS, ROWS, Rows, Soon, Sum, Tile, UNIT, ZEROS};
 
         /// Registers per panel.
         const PV: usize = PANEL / LANES;
@@ -18,11 +18,17 @@ macro_rules! micro_kernels {
             one: &[$(tile::<$one, { PV }, ROWS>),*],
             two: &[$(tile::<$two, { 2 * PV }, ROWS>),*],
             four: &[$(tile::<$four, { 4 * PV }, ROWS>),*],
+            pixels_one: &[$(pixel_tile::<$one, { PV }>),*],
+            pixels_two: &[$(pixel_tile::<$two, { 2 * PV }>),*],
+            pixel: PIXEL,
             unit_one: &[$(tile::<$unit_one, { PV }, UNIT>),*],
             unit_two: &[$(tile::<$unit_two, { 2 * PV }, UNIT>),*],
             lanes: &[$(tile::<$lanes, { PV }, LANEWISE>),*],
             dots,
         };
+
+        /// Distance of neighbouring pixels of a blocked image.
+        const PIXEL: usize = PANEL / $words;
 
         /// Offset of register `r` of a row whose panels lie `panel` apart.
         #[inline]
@@ -119,7 +125,7 @@ macro_rules! micro_kernels {
                     }
                 }
             }
-            store_sums!(MR, R, acc, rows, tile);
+            store_sums!(MR, R, acc, |i| rows.c[i], rows, tile);
         }
 
         /// A tile of one product that nothing loops over. Its rows of `C` are asked for one after the other: all at once would
@@ -142,9 +148,7 @@ macro_rules! micro_kernels {
             let (mut wait, mut row) = (0, 0);
             for term in 0..depth {
                 if wait == 0 {
-                    for r in 0..R {
-                        prefetch_write(tile.c.wrapping_offset(rows.c[row] + place(r, tile.c_panel)));
-                    }
+                    ask_for_row::<R>(tile, rows.c[row]);
                     row += 1;
                     wait = if row == MR { usize::MAX } else { (depth / MR).max(1) };
                 }
@@ -157,7 +161,57 @@ macro_rules! micro_kernels {
                 b = b.wrapping_offset(sum.b_row);
                 k += sum.a_col;
             }
-            store_sums!(MR, R, acc, rows, tile);
+            store_sums!(MR, R, acc, |i| rows.c[i], rows, tile);
+        }
+
+        /// A tile whose rows are neighbouring pixels, [`PIXEL`] apart in `A` and [`PANEL`] apart in `C`: one register says where
+        /// they lie. The rows of `C` are asked for evenly along the turns of the loops.
+        ///
+        /// # Safety
+        /// See [`super::Kernel`]; the rows are as said.
+        $(#[$feature])?
+        unsafe fn pixel_tile<const MR: usize, const R: usize>(sum: &Sum, rows: &Rows, tile: &Tile) {
+            let mut acc = [[zero(); R]; MR];
+            let [outer, middle, inner] = sum.loops;
+            let turns = outer.count * middle.count * inner.count;
+            let each = MR.div_ceil(turns.max(1));
+            let mut row = 0;
+            for o in 0..outer.count {
+                let depth = if o + 1 == outer.count { sum.depth_last } else { sum.depth };
+                for m in 0..middle.count {
+                    for i in 0..inner.count {
+                        let (o, m, i) = (o as isize, m as isize, i as isize);
+                        let a = tile.a.wrapping_offset(o * outer.a + m * middle.a + i * inner.a);
+                        let b = tile.b.wrapping_offset(o * outer.b + m * middle.b + i * inner.b);
+                        let end = (row + each).min(MR);
+                        while row < end {
+                            ask_for_row::<R>(tile, (row * PANEL) as isize);
+                            row += 1;
+                        }
+                        if sum.ahead != 0 && m == 0 && i == 0 {
+                            for r in 0..MR {
+                                prefetch_far(a.wrapping_offset(sum.ahead + (r * PIXEL) as isize));
+                            }
+                        }
+                        // SAFETY: the caller promises the addresses.
+                        acc = unsafe { multiply::<MR, R, PIXELS>(acc, [a; MR], b, depth, sum, Soon::NONE) };
+                    }
+                }
+            }
+            store_sums!(MR, R, acc, |i| (i * PANEL) as isize, rows, tile);
+        }
+
+        /// Asks for a row of `C`, which is at `at`, and of the residual.
+        $(#[$feature])?
+        #[inline]
+        fn ask_for_row<const R: usize>(tile: &Tile, at: isize) {
+            for r in 0..R {
+                let at = at + place(r, tile.c_panel);
+                prefetch_write(tile.c.wrapping_offset(at));
+                if !tile.finish.residual.is_null() {
+                    prefetch(tile.finish.residual.wrapping_offset(at));
+                }
+            }
         }
 
         /// Adds `depth` products to the accumulators. They come and go by value, which lets them live in registers.
@@ -213,7 +267,11 @@ macro_rules! micro_kernels {
                         }
                         continue;
                     }
-                    let av = splat(if MODE == UNIT { *p[0].offset(k).add(i) } else { *p[i].offset(k) });
+                    let av = splat(match MODE {
+                        UNIT => *p[0].offset(k).add(i),
+                        PIXELS => *p[0].offset(k).add(i * PIXEL),
+                        _ => *p[i].offset(k),
+                    });
                     for r in 0..R {
                         acc[i][r] = $mac(av, bv[r], acc[i][r]);
                     }
@@ -310,11 +368,12 @@ macro_rules! micro_kernels {
     };
 }
 
-/// Adds what belongs to a tile's sums and stores them. A macro, since the sums should stay in their registers.
+/// Adds what belongs to a tile's sums and stores them; row `$i` lies at `$row` in `C`. A macro, since the sums should stay in
+/// their registers.
 macro_rules! store_sums {
-    ($mr:expr, $r:expr, $acc:ident, $rows:ident, $tile:ident) => {
-        if $tile.tail == PANEL && $tile.finish.is_sum() {
-            // SAFETY: `C` is readable and writable at the tile's columns, with one bias for each.
+    ($mr:expr, $r:expr, $acc:ident, |$i:ident| $row:expr, $rows:ident, $tile:ident) => {
+        if $tile.tail == PANEL && $tile.finish.is_simple() {
+            // SAFETY: `C` and the residual are readable, `C` is writable at the tile's columns, with one bias for each.
             unsafe {
                 if !$tile.finish.bias_column.is_null() {
                     for r in 0..$r {
@@ -324,14 +383,18 @@ macro_rules! store_sums {
                         }
                     }
                 }
-                if $tile.finish.accumulate {
-                    for_each!($mr, $r, |i, r| $acc[i][r] =
-                        add($acc[i][r], load($tile.c.offset($rows.c[i] + place(r, $tile.c_panel)))));
+                if !$tile.finish.residual.is_null() {
+                    for_each!($mr, $r, |$i, r| $acc[$i][r] =
+                        add($acc[$i][r], load($tile.finish.residual.offset($row + place(r, $tile.c_panel)))));
                 }
-                for_each!($mr, $r, |i, r| store(
-                    $tile.c.offset($rows.c[i] + place(r, $tile.c_panel)),
-                    $acc[i][r]
-                ));
+                if $tile.finish.accumulate {
+                    for_each!($mr, $r, |$i, r| $acc[$i][r] =
+                        add($acc[$i][r], load($tile.c.offset($row + place(r, $tile.c_panel)))));
+                }
+                if $tile.finish.activation == Activation::Relu {
+                    for_each!($mr, $r, |$i, r| $acc[$i][r] = max(zero(), $acc[$i][r]));
+                }
+                for_each!($mr, $r, |$i, r| store($tile.c.offset($row + place(r, $tile.c_panel)), $acc[$i][r]));
             }
             return;
         }

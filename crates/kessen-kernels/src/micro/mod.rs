@@ -15,6 +15,8 @@
 //!
 //! A plain product (one `j`) has a loop of its own, which asks for the rows of `C` one by one along the sum.
 //! Rejected: one loop for both (a test at each product costs convolutions some percent, see `docs/performance.md`).
+//! Tiles of neighbouring pixels have kernels of their own too, [`Family::pixels`]: their rows are all found from one register, so
+//! that nothing of the nest lies on the stack.
 //!
 //! The body is written once, as a macro over vector primitives ([`body`]), and compiled for every instruction set.
 //! Rejected: one kernel per operator (each would need its own tails, epilogue and tests), and run-time code
@@ -188,13 +190,12 @@ impl Finish {
         }
     }
 
-    /// Whether nothing happens to the sum but that a bias per column and what is there may be added.
+    /// Whether nothing happens to the sum but what kernels do in registers: no factor, no bias per row, at most a ReLU.
     #[inline]
-    fn is_sum(&self) -> bool {
+    fn is_simple(&self) -> bool {
         self.alpha == 1.0
             && self.bias_row.is_null()
-            && self.residual.is_null()
-            && self.activation == Activation::Identity
+            && matches!(self.activation, Activation::Identity | Activation::Relu)
     }
 }
 
@@ -202,6 +203,7 @@ impl Finish {
 const ROWS: u8 = 0;
 const UNIT: u8 = 1;
 const LANEWISE: u8 = 2;
+const PIXELS: u8 = 3;
 
 /// A compiled kernel.
 ///
@@ -216,6 +218,11 @@ pub(crate) struct Family {
     one: &'static [Kernel],
     two: &'static [Kernel],
     four: &'static [Kernel],
+    /// The same for rows that are neighbouring pixels: `pixel` apart in `A`, [`PANEL`] apart in `C`.
+    pixels_one: &'static [Kernel],
+    pixels_two: &'static [Kernel],
+    /// Distance of a blocked image's pixels.
+    pub pixel: usize,
     /// The same for rows of `A` that are neighbours (`a[i] = i`).
     unit_one: &'static [Kernel],
     unit_two: &'static [Kernel],
@@ -293,6 +300,16 @@ impl Family {
     /// The kernel that multiplies `rows` vectors of 16 lane by lane.
     pub fn lanewise(&self, rows: usize) -> Kernel {
         self.lanes[rows - 1]
+    }
+
+    /// The kernel for `rows` neighbouring pixels and one or two panels, which promises [`Self::pixel_rows`].
+    pub fn pixels(&self, rows: usize, panels: usize) -> Kernel {
+        if panels == 1 { self.pixels_one[rows - 1] } else { self.pixels_two[rows - 1] }
+    }
+
+    /// The rows of a tile of neighbouring pixels.
+    pub fn pixel_rows(&self) -> Rows {
+        Rows::strided(self.pixel as isize, PANEL as isize)
     }
 
     /// The kernel for `rows` rows and `panels` panels; `unit` promises that `Rows::a[i] = i` and no clipping.

@@ -121,6 +121,7 @@ pub(crate) fn min(a: V, b: V) -> V {
 micro_kernels!(
     #[target_feature(enable = "neon")];
     product: fma,
+    words: 1,
     one: [1 2 3 4 5 6],
     two: [1 2 3],
     four: [1],

@@ -24,6 +24,7 @@ pub(super) mod avx512bf16 {
     micro_kernels!(
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")];
         product: dot,
+        words: 2,
         one: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
         two: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
         four: [1 2 3 4 5 6],
@@ -60,6 +61,7 @@ macro_rules! widening_kernels {
         micro_kernels!(
             $(#[$feature])?;
             product: dot,
+            words: 2,
             one: [$($one)*],
             two: [$($two)*],
             four: [],

@@ -106,6 +106,7 @@ pub(crate) fn sub(a: V, b: V) -> V {
 micro_kernels!(
     ;
     product: fma,
+    words: 1,
     one: [1 2 3 4],
     two: [],
     four: [],

@@ -7,7 +7,7 @@ use crate::conv::moments::{self, Moments, Partials};
 use crate::conv::{check_operands, check_scratch};
 use crate::epilogue::Epilogue;
 use crate::gemm::even;
-use crate::micro::{Family, Finish, Loop, PANEL, Rows, Soon, Sum, Tile};
+use crate::micro::{Family, Finish, Loop, PANEL, Soon, Sum, Tile};
 use crate::threads::{self, Address, Shared};
 use std::ops::Range;
 
@@ -292,7 +292,7 @@ impl Job<'_> {
         let mut sum = Sum::product(PANEL, 1, PANEL as isize, u_panel as isize);
         sum.loops[0] = Loop { count: ins, a: block_step as isize, b: block as isize };
         sum.depth_last = self.desc.channels - (ins - 1) * PANEL;
-        let rows = Rows::strided(PANEL as isize, PANEL as isize);
+        let rows = self.family.pixel_rows();
         let wide = self.family.panels_for(of.size).min(2);
         for point in 0..of.points {
             let mut panel = panels.start;
@@ -310,7 +310,7 @@ impl Job<'_> {
                         finish: Finish::plain(false),
                     };
                     // SAFETY: inside `v`, `u` and `m`.
-                    unsafe { self.family.kernel(of.range(chunk).len(), nv, false)(&sum, &rows, &tile) }
+                    unsafe { self.family.pixels(of.range(chunk).len(), nv)(&sum, &rows, &tile) }
                 }
                 panel += nv;
             }
