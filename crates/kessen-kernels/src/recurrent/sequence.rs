@@ -17,7 +17,7 @@ const GRAIN: usize = 16 * 1024;
 /// Sequences of a task where threads share the batch.
 const GROUP: usize = 8;
 /// Multiply-adds of a step below which threads don't share it.
-const STEP_WORK: usize = 128 * 1024;
+const STEP_WORK: usize = 40 * 1024;
 
 /// Tiles of a step that are made together, and go through all blocks of hidden units together.
 const TILES: usize = 4;
