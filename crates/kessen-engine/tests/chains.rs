@@ -3,7 +3,7 @@
 
 mod cases;
 
-use cases::model::agree;
+use cases::model::{agree, with_gradients};
 use kessen_engine::{Backend, CompileOptions, Cpu};
 use kessen_graph::ops::conv::conv;
 use kessen_graph::ops::linear::MatMul;
@@ -82,6 +82,11 @@ fn inverted_residual(g: &GraphBuilder) -> Wire {
     h.conv("project", conv(16, 1).no_bias()).batch_norm("bn3").add(&x)
 }
 
+fn clamp_beside_its_operand(g: &GraphBuilder) -> Wire {
+    let h = image(g, 5, 6).conv("c", conv(16, 1).no_bias()).batch_norm("bn");
+    h.clamp(-0.5, 0.5).mul(&h).conv("d", conv(18, 3)).clamp(-0.2, 0.2)
+}
+
 fn squeeze_and_excite(g: &GraphBuilder) -> Wire {
     let h = image(g, 3, 6).conv("c", conv(18, 3)).relu();
     let s = h.global_avg_pool().flatten().linear("s1", 5).relu().linear("s2", 18).sigmoid();
@@ -136,7 +141,7 @@ fn only_views(g: &GraphBuilder) -> Wire {
     g.input("x", shape!["batch", 6, 4]).reshape(shape!["batch", 24]).reshape(shape!["batch", 4, 6])
 }
 
-const CHAINS: [(&str, fn(&GraphBuilder) -> Wire); 19] = [
+const CHAINS: [(&str, fn(&GraphBuilder) -> Wire); 20] = [
     ("conv_relu", conv_relu),
     ("conv_batch_norm_relu", conv_batch_norm_relu),
     ("conv_bias_batch_norm_silu", conv_bias_batch_norm_silu),
@@ -148,6 +153,7 @@ const CHAINS: [(&str, fn(&GraphBuilder) -> Wire); 19] = [
     ("residual_block_with_projection", residual_block_with_projection),
     ("inception", inception),
     ("inverted_residual", inverted_residual),
+    ("clamp_beside_its_operand", clamp_beside_its_operand),
     ("squeeze_and_excite", squeeze_and_excite),
     ("perceptron", perceptron),
     ("transformer_block", transformer_block),
@@ -179,6 +185,25 @@ fn cpu_agrees_with_the_reference() {
 #[test]
 fn cpu_without_fusion_agrees_with_the_reference() {
     every_chain_agrees(&Cpu::unfused());
+}
+
+/// The kernels of a model, in inference or with a loss and its gradients.
+fn kernels(model: &Graph, options: &CompileOptions) -> Vec<String> {
+    let plan = Cpu::new().compile(model, &Bindings::from([("batch", 2)]), options).unwrap();
+    plan.steps().into_iter().map(|step| step.kernel).collect()
+}
+
+#[test]
+fn bounds_are_kept_by_the_step_before() {
+    let model = Graph::build("m", inverted_residual).unwrap();
+    let alone = |kernels: &[String]| kernels.iter().filter(|k| k.starts_with("map clamp")).count();
+    let inference = kernels(&model, &CompileOptions::inference());
+    assert_eq!(alone(&inference), 0, "{inference:?}");
+    let training = kernels(&with_gradients(&model).unwrap(), &CompileOptions::training("loss"));
+    assert_eq!(alone(&training), 0, "{training:?}");
+    let both =
+        training.iter().filter(|k| k.starts_with("batch norm gradient") && k.ends_with("clamp gradient"));
+    assert_eq!(both.count(), 2, "{training:?}");
 }
 
 #[test]

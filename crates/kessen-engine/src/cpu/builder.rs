@@ -441,7 +441,7 @@ fn uses(graph: &Graph, live: &[bool]) -> Vec<usize> {
 pub(crate) fn companion(graph: &Graph, node: &Node) -> Option<ValueId> {
     match node.op {
         Op::MaxPoolGrad(_) | Op::AdaptivePoolGrad(_) => pool::forward_result(graph, node),
-        Op::BatchNormGrad(_) => norm::forward_bias(graph, node),
+        Op::BatchNormGrad(_) => norm::operand(graph, node).map(|(bias, _)| bias),
         Op::Recurrent(_) | Op::RecurrentGrad(_) => lookup::table(graph, node),
         _ => None,
     }

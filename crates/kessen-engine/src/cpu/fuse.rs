@@ -2,7 +2,7 @@
 //!
 //! Four rules cover what networks need. A product (convolution, linear layer) or a batch normalisation takes the
 //! addition of a value of its result's shape and then the activation that follow it, where nothing else reads what
-//! lies between. The gradient of a batch normalisation takes the ReLU's gradient before it. Element-wise operators of
+//! lies between. The gradient of a batch normalisation takes that of a ReLU or a clamp before it. Element-wise operators of
 //! one shape become one program: a producer joins its consumers where all of them are in one group. An optimiser's
 //! step takes what computes the gradient before it, where nothing else reads that and it comes piece by piece: the product
 //! of a linear layer, the sum over the occurrences of an embedding's rows. And it moves up to the place where its gradient is known.
@@ -10,6 +10,8 @@
 use kessen_graph::ops::binary::BinaryKind;
 use kessen_graph::ops::unary::UnaryKind;
 use kessen_graph::{Graph, NodeId, Op, Origin, ValueId};
+
+use super::lower::norm;
 
 /// Most nodes of an element-wise group, so that its program keeps within the kernel's limits.
 const MAX_GROUP: usize = 16;
@@ -43,7 +45,7 @@ pub(crate) fn groups(graph: &Graph, live: &[bool], guarded: Option<ValueId>, fus
         for id in ids() {
             match &graph.node(id).op {
                 op if takes_epilogue(op) => grouping.take_epilogue(id),
-                Op::BatchNormGrad(_) => grouping.take_relu_gradient(id),
+                Op::BatchNormGrad(_) => grouping.take_function_gradient(id),
                 op if is_optimizer_step(op) => grouping.take_weight_gradient(id, guard),
                 _ => {}
             }
@@ -120,6 +122,7 @@ fn takes_epilogue(op: &Op) -> bool {
 /// Whether the last stage of the kernel of `product` can apply the function.
 fn epilogue_activation(product: &Op, op: &Op) -> bool {
     match op {
+        Op::Clamp(_) => true,
         Op::Unary(u) if u.kind == UnaryKind::Relu => true,
         Op::Unary(u) => u.kind == UnaryKind::LeakyRelu && !matches!(product, Op::BatchNormTrain(_)),
         _ => false,
@@ -148,8 +151,8 @@ impl Grouping<'_> {
         let mut nodes = vec![id];
         let mut value = graph.node(id).outputs[0];
         let mut may_add = true;
-        while let [Some(next)] = self.users[value.index()].as_slice() {
-            let node = graph.node(*next);
+        while let Some(next) = self.reader(value) {
+            let node = graph.node(next);
             let residual = match &node.op {
                 Op::Binary(op) if op.kind == BinaryKind::Add && may_add => {
                     let other = node.inputs.iter().find(|v| **v != value);
@@ -161,7 +164,7 @@ impl Grouping<'_> {
             if self.group_of[next.index()].is_some() || !(residual || activation) {
                 break;
             }
-            nodes.push(*next);
+            nodes.push(next);
             value = node.outputs[0];
             may_add = false;
             if activation {
@@ -176,23 +179,58 @@ impl Grouping<'_> {
         }
     }
 
+    /// The node that alone reads a value. The gradient of a clamp does not count where it is computed without the clamp's operand.
+    fn reader(&self, value: ValueId) -> Option<NodeId> {
+        let is_clamp = |id: NodeId| matches!(self.graph.node(id).op, Op::Clamp(_));
+        match self.users[value.index()].as_slice() {
+            [Some(next)] => Some(*next),
+            [Some(clamp), Some(gradient)] if is_clamp(*clamp) && self.finds_operand(*gradient) => {
+                Some(*clamp)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the node is the gradient of a clamp that is computed in one step with that of the batch normalisation before it,
+    /// which finds the clamp's operand again.
+    fn finds_operand(&self, id: NodeId) -> bool {
+        let node = self.graph.node(id);
+        let mut readers = self.users[node.outputs[0].index()].iter().flatten();
+        matches!(node.op, Op::ClampGrad(_)) && readers.any(|&next| self.function_gradient(next) == Some(id))
+    }
+
     /// Whether a node before `at` reads a result of `id` other than the first.
     fn is_read_before(&self, id: NodeId, at: NodeId) -> bool {
         let others = &self.graph.node(id).outputs[1..];
         others.iter().flat_map(|v| &self.users[v.index()]).flatten().any(|&user| user < at)
     }
 
-    /// Groups the gradient of a batch normalisation with that of the ReLU behind the normalisation.
-    fn take_relu_gradient(&mut self, id: NodeId) {
-        let Some((relu, 0)) = self.graph.producer(self.graph.node(id).inputs[0]) else { return };
-        let is_relu = matches!(&self.graph.node(relu).op, Op::UnaryGrad(u) if u.kind == UnaryKind::Relu);
-        // All else that the normalisation's gradient reads is known before the ReLU's gradient.
-        let known = self.graph.node(id).inputs[1..]
-            .iter()
-            .all(|&v| self.graph.producer(v).is_none_or(|(producer, _)| producer < relu));
-        if is_relu && known && self.group_of[relu.index()].is_none() {
-            self.open(vec![relu, id], relu);
+    /// Groups the gradient of a batch normalisation with that of the function behind the normalisation.
+    fn take_function_gradient(&mut self, id: NodeId) {
+        if let Some(function) = self.function_gradient(id)
+            && self.group_of[function.index()].is_none()
+        {
+            self.open(vec![function, id], function);
         }
+    }
+
+    /// The gradient of a ReLU or a clamp that is computed in one step with `id`, the gradient of a batch normalisation.
+    fn function_gradient(&self, id: NodeId) -> Option<NodeId> {
+        let node = self.graph.node(id);
+        if !matches!(node.op, Op::BatchNormGrad(_)) {
+            return None;
+        }
+        let (function, _) = self.graph.producer(node.inputs[0]).filter(|(_, result)| *result == 0)?;
+        let fits = match &self.graph.node(function).op {
+            Op::UnaryGrad(u) => u.kind == UnaryKind::Relu,
+            Op::ClampGrad(_) => norm::operand(self.graph, node).is_some(),
+            _ => false,
+        };
+        // All else that the normalisation's gradient reads is known before the function's gradient.
+        let known = node.inputs[1..]
+            .iter()
+            .all(|&v| self.graph.producer(v).is_none_or(|(producer, _)| producer < function));
+        (fits && known).then_some(function)
     }
 
     /// Groups an optimiser's step with what computes its gradient piece by piece (a linear layer's product xᵀ·dy, an

@@ -2,7 +2,7 @@
 
 use crate::floats;
 use crate::suite::{Floats, Suite};
-use kessen_kernels::norm::{Affine, BatchNorm, Fused, Relu, RowKind, RowNorm, Saved, Steps};
+use kessen_kernels::norm::{Affine, BatchNorm, Bounds, Function, Fused, RowKind, RowNorm, Saved, Steps};
 use kessen_kernels::pool::Layout;
 
 pub fn layers(suite: &mut Suite) {
@@ -53,7 +53,8 @@ fn forward(suite: &mut Suite, name: &str, norm: &BatchNorm) {
     let mut group = suite.group(name, floats(3 * n)).also_cold();
     group.bench("residual, relu", [n, n, n, c, c, c, c], |[x, residual, y, mean, inv_std, w, b]| {
         let affine = Affine { weight: Some(w), bias: Some(b) };
-        norm.normalise(x, Saved { mean, inv_std }, affine, Fused { residual: Some(residual), relu: true }, y);
+        let fused = Fused { residual: Some(residual), bounds: Some(Bounds::Relu) };
+        norm.normalise(x, Saved { mean, inv_std }, affine, fused, y);
     });
 }
 
@@ -68,7 +69,7 @@ fn backward(suite: &mut Suite, name: &str, norm: &BatchNorm) {
         lengths,
         |[dy, x, y, dx, mean, inv_std, w, dw, db]| {
             let saved = Saved { mean, inv_std };
-            norm.backward(dy, Relu::Output(y), x, saved, Some(w), dx, None, dw, db, scratch);
+            norm.backward(dy, Function::Relu(y), x, saved, Some(w), dx, None, dw, db, scratch);
         },
     );
     let lengths = [n, n, n, c, c, c, c, c, c];
@@ -77,7 +78,18 @@ fn backward(suite: &mut Suite, name: &str, norm: &BatchNorm) {
         lengths,
         |[dy, x, dx, mean, inv_std, w, b, dw, db]| {
             let saved = Saved { mean, inv_std };
-            norm.backward(dy, Relu::Bias(b), x, saved, Some(w), dx, None, dw, db, scratch);
+            norm.backward(
+                dy,
+                Function::Behind(b, Bounds::Relu),
+                x,
+                saved,
+                Some(w),
+                dx,
+                None,
+                dw,
+                db,
+                scratch,
+            );
         },
     );
 }

@@ -391,8 +391,13 @@ macro_rules! store_sums {
                     for_each!($mr, $r, |$i, r| $acc[$i][r] =
                         add($acc[$i][r], load($tile.c.offset($row + place(r, $tile.c_panel)))));
                 }
-                if $tile.finish.activation == Activation::Relu {
-                    for_each!($mr, $r, |$i, r| $acc[$i][r] = max(zero(), $acc[$i][r]));
+                match $tile.finish.activation {
+                    Activation::Relu => for_each!($mr, $r, |$i, r| $acc[$i][r] = max(zero(), $acc[$i][r])),
+                    Activation::Clamp(low, high) => {
+                        let (low, high) = (splat(low), splat(high));
+                        for_each!($mr, $r, |$i, r| $acc[$i][r] = min(high, max(low, $acc[$i][r])));
+                    }
+                    _ => {}
                 }
                 for_each!($mr, $r, |$i, r| store($tile.c.offset($row + place(r, $tile.c_panel)), $acc[$i][r]));
             }

@@ -1,8 +1,8 @@
-//! Batch normalisation with optional residual and ReLU in the same pass.
+//! Batch normalisation with optional residual and bounds (a ReLU, a clamp) in the same pass.
 //!
 //! `N` batch, `C` channels, `inner` places of a sample. Over the `n = N·inner` elements of a channel, with mean m,
-//! biased variance v and s = 1/√(v + ε): `y = relu?((x − m)·s·weight + bias + residual?)`. Backward, with g = dy
-//! behind the ReLU and x̂ = (x − m)·s: dbias = Σ g, dweight = Σ g·x̂, dresidual = g and
+//! biased variance v and s = 1/√(v + ε): `y = hold?((x − m)·s·weight + bias + residual?)`. Backward, with g = dy
+//! behind the bounds and x̂ = (x − m)·s: dbias = Σ g, dweight = Σ g·x̂, dresidual = g and
 //! `dx = weight·s·(g − Σ g/n − x̂·Σ g·x̂/n)` (Ioffe and Szegedy, 2015).
 
 use super::walk::{self, Gate, Gradient, Lanes, Normalise, Walk};
@@ -58,22 +58,49 @@ pub struct Affine<'a> {
 /// What follows in the same pass.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Fused<'a> {
-    /// Added before the ReLU; laid out like `y`.
+    /// Added before the bounds; laid out like `y`.
     pub residual: Option<&'a [f32]>,
-    /// Whether negative values become 0.
-    pub relu: bool,
+    /// What the sum is held to.
+    pub bounds: Option<Bounds>,
 }
 
-/// The ReLU that the forward pass ended in, for the backward pass.
+/// The function that a value is held between bounds by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bounds {
+    /// max(v, 0); its gradient passes where v > 0.
+    Relu,
+    /// min(max(v, low), high); its gradient passes where low ≤ v ≤ high.
+    Clamp(f32, f32),
+}
+
+impl Bounds {
+    /// Lower and upper bound.
+    fn hold(self) -> [f32; 2] {
+        match self {
+            Bounds::Relu => [0.0, f32::INFINITY],
+            Bounds::Clamp(low, high) => [low, high],
+        }
+    }
+
+    /// Gradients pass where the operand is larger than the first and at most the second.
+    fn passes(self) -> [f32; 2] {
+        match self {
+            Bounds::Relu => [0.0, f32::INFINITY],
+            Bounds::Clamp(low, high) => [low.next_down(), high],
+        }
+    }
+}
+
+/// The function that the forward pass ended in, for the backward pass.
 #[derive(Clone, Copy, Debug)]
-pub enum Relu<'a> {
+pub enum Function<'a> {
     /// There was none.
     None,
-    /// One whose output is given.
-    Output(&'a [f32]),
-    /// One right behind the normalisation with this bias, without a residual: its operand is computed again, to the same
-    /// bits, so that the output need not be read.
-    Bias(&'a [f32]),
+    /// A ReLU whose output is given.
+    Relu(&'a [f32]),
+    /// Bounds right behind the normalisation with this bias, without a residual: their operand is computed again, to the same
+    /// bits, so that neither it nor the output need be read.
+    Behind(&'a [f32], Bounds),
 }
 
 /// Statistics kept for the backward pass, `[channels]` each.
@@ -226,7 +253,7 @@ impl BatchNorm {
         var.iter_mut().for_each(|v| *v = 1.0 / (*v + self.eps).sqrt());
     }
 
-    /// `y = relu?((x − mean)·inv_std·weight + bias + residual?)`, with statistics of the batch (training) or running
+    /// `y = hold?((x − mean)·inv_std·weight + bias + residual?)`, with statistics of the batch (training) or running
     /// ones (inference).
     ///
     /// # Panics
@@ -254,7 +281,8 @@ impl BatchNorm {
             let (inv_std, weight) = (lanes(Some(saved.inv_std)), lanes(affine.weight));
             let scale = std::array::from_fn(|i| inv_std[i] * weight[i]);
             let range = |step| self.range(at, walk, step);
-            let n = Normalise { mean: &mean, scale: &scale, shift: &shift, relu: fused.relu };
+            let n =
+                Normalise { mean: &mean, scale: &scale, shift: &shift, hold: fused.bounds.map(Bounds::hold) };
             let y = range(self.steps.y);
             // SAFETY: `over_slabs` hands out extents that are disjoint wherever calls run at the same time.
             let y = unsafe { std::slice::from_raw_parts_mut(out.as_ptr().add(y.start), y.len()) };
@@ -263,7 +291,7 @@ impl BatchNorm {
         });
     }
 
-    /// Gradients of everything. `relu` is the ReLU that the forward pass ended in; `dresidual` is written where given;
+    /// Gradients of everything. `function` is what the forward pass ended in; `dresidual` is written where given;
     /// `dweight` and `dbias` are `[channels]`.
     ///
     /// # Panics
@@ -271,7 +299,7 @@ impl BatchNorm {
     pub fn backward(
         &self,
         x: &[f32],
-        relu: Relu<'_>,
+        function: Function<'_>,
         dy: &[f32],
         saved: Saved<'_>,
         weight: Option<&[f32]>,
@@ -284,7 +312,7 @@ impl BatchNorm {
         let (len, steps) = (self.len(), self.steps);
         let fits = self.fits(x.len(), steps.x) && self.fits(dy.len(), steps.dy);
         let fits = fits && dx.len() == len;
-        let fits = fits && !matches!(relu, Relu::Output(y) if !self.fits(y.len(), steps.y));
+        let fits = fits && !matches!(function, Function::Relu(y) if !self.fits(y.len(), steps.y));
         assert!(fits && dresidual.as_ref().is_none_or(|d| d.len() == len), "batch norm: lengths don't fit");
         let isa = Isa::active();
         let units = self.units();
@@ -293,11 +321,13 @@ impl BatchNorm {
             let range = |step| self.range(at, walk, step);
             let tile = unit % units.tiles;
             let mean = self.lanes(&units, tile, Some(saved.mean));
-            let [scale, shift] = self.line(&units, tile, saved, weight, relu);
-            let gate = match relu {
-                Relu::None => Gate::Open,
-                Relu::Output(y) => Gate::Output(&y[range(steps.y)]),
-                Relu::Bias(_) => Gate::Operand { scale: &scale, shift: &shift },
+            let [scale, shift] = self.line(&units, tile, saved, weight, function);
+            let gate = match function {
+                Function::None => Gate::Open,
+                Function::Relu(y) => Gate::Output(&y[range(steps.y)]),
+                Function::Behind(_, bounds) => {
+                    Gate::Operand { scale: &scale, shift: &shift, passes: bounds.passes() }
+                }
             };
             walk::sums(isa, walk, &mean, &x[range(steps.x)], gate, &dy[range(steps.dy)])
         });
@@ -320,11 +350,13 @@ impl BatchNorm {
                 // SAFETY: as above.
                 unsafe { std::slice::from_raw_parts_mut(d.as_ptr().add(at), walk.extent()) }
             });
-            let [scale, shift] = self.line(&units, tile, saved, weight, relu);
-            let gate = match relu {
-                Relu::None => Gate::Open,
-                Relu::Output(y) => Gate::Output(&y[range(steps.y)]),
-                Relu::Bias(_) => Gate::Operand { scale: &scale, shift: &shift },
+            let [scale, shift] = self.line(&units, tile, saved, weight, function);
+            let gate = match function {
+                Function::None => Gate::Open,
+                Function::Relu(y) => Gate::Output(&y[range(steps.y)]),
+                Function::Behind(_, bounds) => {
+                    Gate::Operand { scale: &scale, shift: &shift, passes: bounds.passes() }
+                }
             };
             walk::gradient(isa, walk, k, &x[range(steps.x)], gate, &dy[range(steps.dy)], dx, dr);
         });
@@ -338,9 +370,9 @@ impl BatchNorm {
         tile: usize,
         saved: Saved<'_>,
         weight: Option<&[f32]>,
-        relu: Relu<'_>,
+        function: Function<'_>,
     ) -> [Lanes; 2] {
-        let Relu::Bias(bias) = relu else { return [[0.0; LANES]; 2] };
+        let Function::Behind(bias, _) = function else { return [[0.0; LANES]; 2] };
         let lanes = |data| self.lanes(units, tile, data);
         let (inv_std, weight) = (lanes(Some(saved.inv_std)), lanes(weight));
         [std::array::from_fn(|i| inv_std[i] * weight[i]), lanes(Some(bias))]

@@ -10,7 +10,7 @@ mod row;
 mod walk;
 
 pub use crate::pool::Layout;
-pub use batch::{Affine, BatchNorm, Fused, Relu, Saved, Steps};
+pub use batch::{Affine, BatchNorm, Bounds, Function, Fused, Saved, Steps};
 pub use group::GroupNorm;
 pub use row::{RowKind, RowNorm};
 

@@ -51,14 +51,15 @@ const SHAPES: [[usize; 3]; 8] =
 fn batch_norm_forward_and_backward() {
     for shape in SHAPES {
         for layout in [Layout::Plain, Layout::Blocked] {
-            for (relu, residual) in [(false, false), (true, true), (true, false)] {
-                check_batch(&case(layout, shape), relu, residual);
+            let (relu, clamp) = (Some(Bounds::Relu), Some(Bounds::Clamp(-0.4, 0.3)));
+            for (bounds, residual) in [(None, false), (relu, true), (relu, false), (clamp, false)] {
+                check_batch(&case(layout, shape), bounds, residual);
             }
         }
     }
 }
 
-fn check_batch(case: &Case, relu: bool, residual: bool) {
+fn check_batch(case: &Case, bounds: Option<Bounds>, residual: bool) {
     let (norm, c) = (case.norm, case.norm.channels);
     let (x, r, dy) = (input(case, 1, 3.0), input(case, 2, 0.0), input(case, 3, 0.0));
     let (weight, bias) = (numbers(4, c), numbers(5, c));
@@ -73,8 +74,16 @@ fn check_batch(case: &Case, relu: bool, residual: bool) {
         let mut g = pick(&dy);
         for (k, &i) in places.iter().enumerate() {
             let v = (xs[k] - mean) * s * w + b + residual.map_or(0.0, |r| f64::from(r[i]));
-            y[i] = if relu { v.max(0.0) } else { v };
-            if relu && v <= 0.0 {
+            let (held, passes) = match bounds {
+                None => (v, true),
+                Some(Bounds::Relu) => (v.max(0.0), v > 0.0),
+                Some(Bounds::Clamp(low, high)) => {
+                    let held = v.clamp(low.into(), high.into());
+                    (held, held == v)
+                }
+            };
+            y[i] = held;
+            if !passes {
                 g[k] = 0.0;
             }
             dr[i] = g[k];
@@ -97,18 +106,18 @@ fn check_batch(case: &Case, relu: bool, residual: bool) {
         let saved = Saved { mean: &mean, inv_std: &inv_std };
         let affine = Affine { weight: Some(&weight), bias: Some(&bias) };
         let mut out = Guarded::new(n);
-        norm.normalise(&x, saved, affine, Fused { residual, relu }, out.slice());
+        norm.normalise(&x, saved, affine, Fused { residual, bounds }, out.slice());
         let out = out.done();
         let (mut dx, mut dr) = (Guarded::new(n), Guarded::new(n));
         let (mut dw, mut db) = (Guarded::new(c), Guarded::new(c));
-        let passed = match (relu, residual) {
-            (false, _) => Relu::None,
-            (true, Some(_)) => Relu::Output(&out),
-            (true, None) => Relu::Bias(&bias),
+        let function = match (bounds, residual) {
+            (None, _) => Function::None,
+            (Some(_), Some(_)) => Function::Relu(&out),
+            (Some(bounds), None) => Function::Behind(&bias, bounds),
         };
         norm.backward(
             &x,
-            passed,
+            function,
             &dy,
             saved,
             Some(&weight),
@@ -123,7 +132,7 @@ fn check_batch(case: &Case, relu: bool, residual: bool) {
     };
     let count = (case.places[0].len() as f64).sqrt();
     everywhere(run, |isa, got| {
-        let what = |name: &str| format!("{name} {norm:?} relu {relu} on {isa}");
+        let what = |name: &str| format!("{name} {norm:?} {bounds:?} on {isa}");
         assert_close(&what("mean"), &got[0], &means, 0.0, 4e-7);
         assert_close(&what("variance"), &got[1], &vars, 2e-7, 2e-6);
         assert_close(&what("y"), &got[2], &y, 4e-6, 2e-6);
@@ -294,7 +303,13 @@ fn batch_norm_on_slices_of_channels() {
             let saved = Saved { mean: &mean, inv_std: &var };
             let affine = Affine { weight: Some(&weight), bias: None };
             let mut y = Guarded::new(y_len);
-            norm.normalise(x, saved, affine, Fused { residual: Some(&r), relu: true }, y.slice());
+            norm.normalise(
+                x,
+                saved,
+                affine,
+                Fused { residual: Some(&r), bounds: Some(Bounds::Relu) },
+                y.slice(),
+            );
             let y = y.done();
             let (mut dx, mut dr) = (Guarded::new(r.len()), Guarded::new(r.len()));
             let (mut dw, mut db) = (vec![0.0; c], vec![0.0; c]);
@@ -302,7 +317,7 @@ fn batch_norm_on_slices_of_channels() {
             let weight = Some(&weight[..]);
             norm.backward(
                 x,
-                Relu::Output(&y),
+                Function::Relu(&y),
                 dy,
                 saved,
                 weight,

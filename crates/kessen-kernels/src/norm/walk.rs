@@ -61,16 +61,16 @@ fn store<S: Simd>(v: S::F, y: &mut [f32], (at, width): (usize, usize)) {
     v.store_part(&mut y[at..at + width]);
 }
 
-/// What is applied to each element: `max?((x − mean)·scale + shift + residual?)`.
+/// What is applied to each element: `(x − mean)·scale + shift + residual?`, held between two bounds where there are any.
 #[derive(Clone, Copy)]
 pub(super) struct Normalise<'a> {
     pub mean: &'a Lanes,
     pub scale: &'a Lanes,
     pub shift: &'a Lanes,
-    pub relu: bool,
+    pub hold: Option<[f32; 2]>,
 }
 
-/// dx = a·g + b·(x − mean) + c, with g the gradient behind the ReLU.
+/// dx = a·g + b·(x − mean) + c, with g the gradient behind the function.
 #[derive(Clone, Copy)]
 pub(super) struct Gradient<'a> {
     pub mean: &'a Lanes,
@@ -79,21 +79,22 @@ pub(super) struct Gradient<'a> {
     pub c: &'a Lanes,
 }
 
-/// Where the ReLU behind a normalisation lets gradients pass.
+/// Where the function behind a normalisation lets gradients pass.
 #[derive(Clone, Copy)]
 pub(super) enum Gate<'a> {
     /// Everywhere: there is none.
     Open,
     /// Where its output is positive.
     Output(&'a [f32]),
-    /// Where `(x − mean)·scale + shift`, its operand, is positive: computed as in the forward pass, to the same bits.
-    Operand { scale: &'a Lanes, shift: &'a Lanes },
+    /// Where `(x − mean)·scale + shift`, its operand, is larger than the first of `passes` and at most the second: computed as in
+    /// the forward pass, to the same bits.
+    Operand { scale: &'a Lanes, shift: &'a Lanes, passes: [f32; 2] },
 }
 
 kernel! {
     /// Mean and sum of squared deviations of each lane over all places.
     pub(super) fn moments(walk: Walk, x: &[f32]) -> [Lanes; 2] = moments_with;
-    /// Normalises, adds the residual where given, and applies the ReLU where wanted.
+    /// Normalises, adds the residual where given, and holds the sum between bounds where wanted.
     pub(super) fn normalise(walk: Walk, n: Normalise<'_>, x: &[f32], residual: Option<&[f32]>, y: &mut [f32])
         = normalise_with;
     /// Σ g and Σ g·(x − mean) of each lane.
@@ -147,14 +148,14 @@ fn normalise_with<S: Simd>(
     y: &mut [f32],
 ) {
     let (mean, scale, shift) = (s.load(n.mean), s.load(n.scale), s.load(n.shift));
-    let zero = s.splat(0.0);
+    let [low, high] = n.hold.unwrap_or_default().map(|bound| s.splat(bound));
     for i in 0..walk.steps() {
         let step = walk.step(i);
         let mut v = (load(s, x, step) - mean).mul_add(scale, shift);
         if let Some(r) = residual {
             v = v + load(s, r, step);
         }
-        store::<S>(if n.relu { zero.max(v) } else { v }, y, step);
+        store::<S>(if n.hold.is_some() { high.min(low.max(v)) } else { v }, y, step);
     }
 }
 
@@ -162,14 +163,14 @@ fn normalise_with<S: Simd>(
 #[inline(always)]
 fn gate_line<S: Simd>(s: S, gate: Gate<'_>) -> (S::F, S::F) {
     match gate {
-        Gate::Operand { scale, shift } => (s.load(scale), s.load(shift)),
+        Gate::Operand { scale, shift, .. } => (s.load(scale), s.load(shift)),
         _ => (s.splat(0.0), s.splat(0.0)),
     }
 }
 
 /// dy where the gate lets it pass, else 0; `centred` is x − mean.
 #[inline(always)]
-fn behind_relu<S: Simd>(
+fn behind_gate<S: Simd>(
     s: S,
     gate: Gate<'_>,
     (scale, shift): (S::F, S::F),
@@ -181,7 +182,11 @@ fn behind_relu<S: Simd>(
     match gate {
         Gate::Open => d,
         Gate::Output(y) => d.select(zero.lt(load(s, y, step)), zero),
-        Gate::Operand { .. } => d.select(zero.lt(centred.mul_add(scale, shift)), zero),
+        Gate::Operand { passes: [above, high], .. } => {
+            let operand = centred.mul_add(scale, shift);
+            let d = d.select(s.splat(above).lt(operand), zero);
+            zero.select(s.splat(high).lt(operand), d)
+        }
     }
 }
 
@@ -196,7 +201,7 @@ fn sums_with<S: Simd>(s: S, walk: Walk, mean: &Lanes, x: &[f32], gate: Gate<'_>,
         for i in first..end {
             let step = walk.step(i);
             let centred = load(s, x, step) - mean;
-            let g = behind_relu(s, gate, line, centred, dy, step);
+            let g = behind_gate(s, gate, line, centred, dy, step);
             sum = sum + g;
             sum_x = g.mul_add(centred, sum_x);
         }
@@ -222,7 +227,7 @@ fn gradient_with<S: Simd>(
     for i in 0..walk.steps() {
         let step = walk.step(i);
         let centred = load(s, x, step) - mean;
-        let g = behind_relu(s, gate, line, centred, dy, step);
+        let g = behind_gate(s, gate, line, centred, dy, step);
         let d = a.mul_add(g, b.mul_add(centred, c));
         store::<S>(d, dx, step);
         if let Some(r) = dresidual.as_deref_mut() {

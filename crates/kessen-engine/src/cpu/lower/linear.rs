@@ -35,6 +35,7 @@ pub(crate) fn follow(b: &PlanBuilder<'_>, group: &[NodeId]) -> Follow {
                 follow.activation = Activation::LeakyRelu(u.alpha as f32);
             }
             Op::Unary(_) => follow.activation = Activation::Relu,
+            Op::Clamp(op) => follow.activation = Activation::Clamp(op.min as f32, op.max as f32),
             _ => follow.residual = node.inputs.iter().copied().find(|&v| v != value),
         }
         follow.words += &format!(" + {}", node.op.operator().word());

@@ -31,7 +31,7 @@ use crate::{Error, Result};
 /// Lowers one group of nodes.
 pub(crate) fn lower(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
     let id = group[0];
-    // A ReLU's gradient leads a group only before the gradient of a normalisation.
+    // A function's gradient leads a group only before the gradient of a normalisation.
     if group.len() > 1 && matches!(b.graph.node(group[1]).op, Op::BatchNormGrad(_)) {
         return norm::lower_batch_grad(b, group);
     }

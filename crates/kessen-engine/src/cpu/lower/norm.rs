@@ -2,7 +2,10 @@
 
 use kessen_graph::ops::unary::UnaryKind;
 use kessen_graph::{Graph, Node, NodeId, Op, ValueId};
-use kessen_kernels::norm::{self, Affine, BatchNorm, Fused, Relu, RowKind, RowNorm, Saved, Steps};
+use kessen_kernels::epilogue::Activation;
+use kessen_kernels::norm::{
+    self, Affine, BatchNorm, Bounds, Function, Fused, RowKind, RowNorm, Saved, Steps,
+};
 
 use super::linear::follow;
 use crate::Result;
@@ -42,12 +45,16 @@ fn words(layout: Layout) -> &'static str {
     if layout == Layout::Blocked { "nChw16c" } else { "plain" }
 }
 
-/// Batch normalisation in training, with the addition and the ReLU that follow it.
+/// Batch normalisation in training, with the addition and the bounds that follow it.
 pub(crate) fn lower_batch_train(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
     let node = b.graph.node(group[0]);
     let Op::BatchNormTrain(op) = &node.op else { return Ok(()) };
     let follow = follow(b, group);
-    let relu = group.last().is_some_and(|&n| matches!(b.graph.node(n).op, Op::Unary(_)));
+    let bounds = match follow.activation {
+        Activation::Relu => Some(Bounds::Relu),
+        Activation::Clamp(low, high) => Some(Bounds::Clamp(low, high)),
+        _ => None,
+    };
     let x = node.inputs[0];
     let layout = layout_of(b, x);
     let mut norm = describe(b, x, layout, op.eps);
@@ -89,18 +96,22 @@ pub(crate) fn lower_batch_train(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Re
         norm.invert(inv_std);
         let saved = Saved { mean, inv_std };
         let affine = Affine { weight: Some(weight), bias: Some(bias) };
-        let fused = Fused { residual: residual.map(|k| views.read(k)), relu };
+        let fused = Fused { residual: residual.map(|k| views.read(k)), bounds };
         norm.normalise(x, saved, affine, fused, views.write(4));
         Ok(())
     });
     Ok(())
 }
 
-/// Its gradient, with the ReLU's gradient before it where that is in the group.
+/// Its gradient, with that of a function before it where that is in the group.
 pub(crate) fn lower_batch_grad(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Result<()> {
     let (first, node) = (b.graph.node(group[0]), b.graph.node(group[group.len() - 1]));
     let Op::BatchNormGrad(op) = &node.op else { return Ok(()) };
-    let relu = group.len() > 1;
+    let function = match &first.op {
+        Op::UnaryGrad(_) => Some(" + relu gradient"),
+        Op::ClampGrad(_) => Some(" + clamp gradient"),
+        _ => None,
+    };
     let (dy, x) = (first.inputs[0], node.inputs[1]);
     let layout = layout_of(b, x);
     let mut norm = describe(b, x, layout, op.eps);
@@ -108,11 +119,11 @@ pub(crate) fn lower_batch_grad(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Res
     norm.steps = Steps { x: x_step, dy: dy_step, y: None };
     let mut reads = vec![dy, x];
     reads.extend(node.inputs[2..].iter().map(|&v| b.plain(v)));
-    // Where the ReLU's operand can be computed again, its result need not be read.
-    let bias = if relu { forward_bias(b.graph, node) } else { None };
-    match bias {
-        Some(bias) => reads.push(b.plain(bias)),
-        None if relu => {
+    // Where the function's operand can be computed again, its result need not be read.
+    let operand = function.and_then(|_| operand(b.graph, node));
+    match operand {
+        Some((bias, _)) => reads.push(b.plain(bias)),
+        None if function.is_some() => {
             let (y, step) = image(b, first.inputs[1], layout);
             norm.steps.y = step;
             reads.push(y);
@@ -122,41 +133,46 @@ pub(crate) fn lower_batch_grad(b: &mut PlanBuilder<'_>, group: &[NodeId]) -> Res
     let (dx, dw, db) = (node.outputs[0], node.outputs[1], node.outputs[2]);
     let mut writes = vec![b.result(dx, layout), b.result(dw, Layout::Plain), b.result(db, Layout::Plain)];
     writes.push(b.scratch(norm.scratch()));
-    let masked = relu && b.is_needed(first.outputs[0]);
+    let masked = function.is_some() && b.is_needed(first.outputs[0]);
     if masked {
         writes.push(b.result(first.outputs[0], layout));
     }
-    let kernel =
-        format!("batch norm gradient {}{}", words(layout), if relu { " + relu gradient" } else { "" });
+    let kernel = format!("batch norm gradient {}{}", words(layout), function.unwrap_or_default());
     b.step(&kernel, &reads, &writes, move |views, _| {
         let saved = Saved { mean: views.read(3), inv_std: views.read(4) };
         let (dy, x, weight) = (views.read(0), views.read(1), views.read(2));
         let masked = masked.then(|| views.write(4));
         let (dw, db, scratch) = (views.write(1), views.write(2), views.write(3));
-        let relu = match views.maybe_read(5) {
-            None => Relu::None,
-            Some(y) if bias.is_none() => Relu::Output(y),
-            Some(bias) => Relu::Bias(bias),
+        let function = match (views.maybe_read(5), operand) {
+            (None, _) => Function::None,
+            (Some(y), None) => Function::Relu(y),
+            (Some(bias), Some((_, bounds))) => Function::Behind(bias, bounds),
         };
-        norm.backward(x, relu, dy, saved, Some(weight), views.write(0), masked, dw, db, scratch);
+        norm.backward(x, function, dy, saved, Some(weight), views.write(0), masked, dw, db, scratch);
         Ok(())
     });
     Ok(())
 }
 
-/// The bias of the batch normalisation whose gradient `node` computes, where a ReLU and nothing else followed it and the
-/// gradient passes that first: the kernel finds by it what the ReLU let pass.
-pub(crate) fn forward_bias(graph: &Graph, node: &Node) -> Option<ValueId> {
-    let node_of = |v: ValueId, result: usize| {
-        graph.producer(v).filter(|(_, k)| *k == result).map(|(id, _)| graph.node(id))
-    };
+/// What lets the kernel of `node`, the gradient of a batch normalisation, find the operand of the function behind the
+/// normalisation again: the normalisation's bias, and the function's bounds. Only where nothing else lies between them, and the
+/// gradient passes the function first.
+pub(crate) fn operand(graph: &Graph, node: &Node) -> Option<(ValueId, Bounds)> {
+    let node_of = |v: ValueId| graph.producer(v).filter(|(_, k)| *k == 0).map(|(id, _)| graph.node(id));
     let is_relu = |kind: UnaryKind| kind == UnaryKind::Relu;
-    let gradient =
-        node_of(node.inputs[0], 0).filter(|n| matches!(&n.op, Op::UnaryGrad(u) if is_relu(u.kind)))?;
-    let relu = node_of(gradient.inputs[1], 0).filter(|n| matches!(&n.op, Op::Unary(u) if is_relu(u.kind)))?;
-    let forward = node_of(relu.inputs[0], 0).filter(|n| matches!(n.op, Op::BatchNormTrain(_)))?;
+    let gradient = node_of(node.inputs[0])?;
+    let (operand, bounds) = match &gradient.op {
+        Op::UnaryGrad(u) if is_relu(u.kind) => {
+            let relu =
+                node_of(gradient.inputs[1]).filter(|n| matches!(&n.op, Op::Unary(u) if is_relu(u.kind)))?;
+            (relu.inputs[0], Bounds::Relu)
+        }
+        Op::ClampGrad(op) => (gradient.inputs[1], Bounds::Clamp(op.min as f32, op.max as f32)),
+        _ => return None,
+    };
+    let forward = node_of(operand).filter(|n| matches!(n.op, Op::BatchNormTrain(_)))?;
     let same = forward.inputs[..2] == node.inputs[1..3] && forward.outputs[1..3] == node.inputs[3..5];
-    same.then(|| forward.inputs[2])
+    same.then_some((forward.inputs[2], bounds))
 }
 
 /// Batch normalisation by running statistics, where it was not folded.
