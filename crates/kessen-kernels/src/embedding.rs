@@ -136,7 +136,7 @@ impl Embedding {
                 if all || gradient.touches(part) {
                     let g = &mut own[..rows.len() * w];
                     gradient.add(part, g);
-                    gradient.ask(part + 1);
+                    gradient.ask(part + 1, target);
                     // SAFETY: tasks' rows are disjoint.
                     unsafe { target.update(rows.start * w, g) }
                     gradient.clear(part, g);
@@ -219,9 +219,13 @@ impl<'a> Gradient<'a> {
         self.places(part).for_each(|place| add(self.isa, self.term(place), self.row(place, g)));
     }
 
-    /// Asks for what the part's gradient is made of: it lies anywhere, where the hardware does not look ahead.
-    fn ask(&self, part: usize) {
-        self.places(part).map(|place| self.term(place)).for_each(|dy| prefetch(dy.as_ptr(), dy.len()));
+    /// Asks for what the part's gradient is made of, and for the rows of the table that it changes: they lie anywhere, where
+    /// the hardware does not look ahead.
+    fn ask(&self, part: usize, target: &Pieces<'_>) {
+        for place in self.places(part) {
+            prefetch(self.term(place).as_ptr(), self.width);
+            target.ask(self.indices.get(place) as usize * self.width, self.width);
+        }
     }
 
     /// Sets to 0 what [`Self::add`] has changed.

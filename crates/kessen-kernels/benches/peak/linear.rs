@@ -6,10 +6,12 @@ use kessen_kernels::epilogue::Epilogue;
 use kessen_kernels::gemm::Linear;
 use kessen_kernels::optim::{Adam, Common};
 
-/// Rows, inputs and outputs: small perceptrons, a Transformer on 2048 rows, the classifiers of CNNs.
-const SHAPES: [[usize; 3]; 10] = [
+/// Rows, inputs and outputs: small perceptrons, a tagger and a Transformer on 2048 rows, the classifiers of CNNs.
+const SHAPES: [[usize; 3]; 12] = [
     [128, 784, 512],
     [128, 512, 512],
+    [128, 512, 10],
+    [2048, 256, 17],
     [64, 400, 120],
     [64, 1, 32],
     [2048, 256, 768],

@@ -1,8 +1,6 @@
-//! A linear layer where outputs are few.
+//! The gradients of a linear layer where outputs are few; [`super::dots`] is its forward product.
 //!
 //! Glossary: as in [`super::linear`].
-//!
-//! Forward: the outputs of a panel that is mostly empty are dot products, with terms of the sums in the lanes.
 //!
 //! Gradient to the weights: `dWᵀ = dyᵀ·x`, with inputs in the vectors' lanes. Where `O` is no multiple of 16, lanes of
 //! outputs ([`super::outer`]) are wasted, and few panels of outputs make few tasks. Here `x` is read where it lies, as rows
@@ -12,11 +10,10 @@
 //! Gradient to the inputs: a few terms for each element that is written, so that writing takes the time. The weights stay in the
 //! first-level cache while whole rows of `dx` are computed one after another.
 
+use super::Linear;
 use super::outer::{Outer, Sink};
 use super::pack::pack_rows;
-use super::product::{Product, even};
-use super::{Linear, vector};
-use crate::epilogue::Epilogue;
+use super::product::{Product, even, even_parts, share};
 use crate::layout::{panels_len, transpose_raw};
 use crate::micro::{Family, Finish, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
 use crate::threads::{self, Shared};
@@ -63,81 +60,6 @@ impl Cut {
         let slabs = wanted.min(layer.batch / SLAB_ROWS).max(1);
         Cut { panels, across, groups, slabs, slab_len: panels_len(layer.outputs, layer.inputs) }
     }
-}
-
-/// Most full panels of outputs beside dot products: so many do not want a copy of `x`.
-const FULL_PANELS: usize = 4;
-/// Rows of a task of the forward product: so many of `x` stay in the second-level cache.
-const TASK_ROWS: usize = 112;
-
-/// Whether [`forward`] takes less time than panels: a dot product takes a cycle for four terms and some for its end, a panel's
-/// row a cycle for each term.
-pub(super) fn has_few_columns(layer: &Linear) -> bool {
-    let Linear { batch, inputs, outputs } = *layer;
-    let (full, rest) = (outputs / PANEL, outputs % PANEL);
-    let dots = full * inputs + rest * (inputs / 4 + 40);
-    rest > 0 && batch >= PANEL && full <= FULL_PANELS && dots + dots / 8 <= (full + 1) * inputs
-}
-
-/// Floats of scratch of [`forward`].
-pub(super) fn forward_scratch(layer: &Linear) -> usize {
-    layer.outputs % PANEL * layer.inputs
-}
-
-/// `y = epilogue(x·W)`: full panels as such, the other columns as dot products while the rows of `x` are near.
-///
-/// # Safety
-/// All operands fit the layer.
-pub(super) unsafe fn forward(
-    layer: &Linear,
-    x: &[f32],
-    weight: &[f32],
-    y: &mut [f32],
-    epilogue: &Epilogue,
-    scratch: &mut [f32],
-) {
-    let Linear { batch, inputs, outputs } = *layer;
-    let (full, rest) = (outputs / PANEL, outputs % PANEL);
-    let family = Family::active();
-    let columns = &mut scratch[..rest * inputs];
-    let last = weight[full * inputs * PANEL..].as_ptr();
-    // SAFETY: `inputs` rows of 16, of which `rest` columns become rows.
-    unsafe { transpose_raw(last, PANEL, columns.as_mut_ptr(), inputs, inputs, rest) }
-    let columns = &*columns;
-    let product = Product {
-        n: full * PANEL,
-        k: inputs,
-        a: x.as_ptr(),
-        a_row: inputs as isize,
-        a_col: 1,
-        a_panel: None,
-        b: weight.as_ptr(),
-        b_row: PANEL as isize,
-        b_panel: panels_len(inputs, PANEL) as isize,
-        c: y.as_mut_ptr(),
-        c_row: outputs as isize,
-        c_panel: PANEL as isize,
-        rows_follow: true,
-        finish: Finish::new(epilogue),
-    };
-    each(batch.div_ceil(TASK_ROWS), layer.is_small(), |task| {
-        let rows = even(batch, TASK_ROWS, task);
-        // SAFETY: rows are one task's; the caller's promise.
-        unsafe {
-            product.block(family, rows.clone(), 0..full, None);
-            for first in rows.clone().step_by(4) {
-                let count = (rows.end - first).min(4);
-                let four =
-                    std::array::from_fn(|r| product.a.wrapping_add((first + r.min(count - 1)) * inputs));
-                for (index, column) in columns.chunks_exact(inputs).enumerate() {
-                    let (col, sums) = (full * PANEL + index, (family.dots)(four, column.as_ptr(), inputs));
-                    for (row, sum) in (first..first + count).zip(sums) {
-                        vector::finish(&product.finish, product.c, [row, col, row * outputs + col], sum);
-                    }
-                }
-            }
-        }
-    });
 }
 
 /// Whether lanes of inputs take less time than lanes of outputs: where these waste more of the registers, and in a long sum
@@ -187,7 +109,7 @@ pub(super) unsafe fn run(outer: &Outer, sink: Sink<'_>, serial: bool, scratch: &
 }
 
 /// Runs tasks, in parallel unless `serial`.
-fn each(tasks: usize, serial: bool, f: impl Fn(usize) + Sync) {
+pub(super) fn each(tasks: usize, serial: bool, f: impl Fn(usize) + Sync) {
     if serial { (0..tasks).for_each(f) } else { threads::parallel_for(tasks, f) }
 }
 
@@ -350,9 +272,9 @@ pub(super) unsafe fn grad_input(
         finish: Finish::plain(accumulate),
     };
     let tall = family.rows(family.panels_for(batch)).min(MAX_ROWS);
-    let most = tall * TASK_TILES;
-    each(batch.div_ceil(most), layer.is_small(), |task| {
-        let rows = even(batch, most, task);
+    let tasks = even_parts(batch, tall * TASK_TILES);
+    each(tasks, layer.is_small(), |task| {
+        let rows = share(batch, tasks, task);
         for tile in 0..rows.len().div_ceil(tall) {
             let part = even(rows.len(), tall, tile);
             let part = rows.start + part.start..rows.start + part.end;

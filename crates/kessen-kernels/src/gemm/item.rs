@@ -1,6 +1,6 @@
 //! One product of a batch: how its operands are brought into shape, and how it is cut into tasks.
 
-use super::product::{COPY_LEN, MAX_BLOCK_ROWS, Product, even};
+use super::product::{COPY_LEN, EVEN_PARTS, MAX_BLOCK_ROWS, Product, even};
 use super::{Gemm, SERIAL_WORK, TASK_WORK, pack::Source, vector};
 use crate::layout::panels_len;
 use crate::micro::{Family, Finish, PANEL};
@@ -9,8 +9,6 @@ use std::ops::Range;
 
 /// Rows up to which `B` is read where it is: packing pays only when many rows use it.
 const DIRECT_ROWS: usize = 28;
-/// Many blocks of rows are a multiple of this.
-const EVEN_BLOCKS: usize = 4;
 /// Columns of one task at most.
 const TASK_COLUMNS: usize = 1024;
 
@@ -48,7 +46,7 @@ pub(super) fn cut(m: usize, n: usize, k: usize) -> (usize, usize) {
     }
     // Numbers of blocks that divide well among threads.
     let down = m.div_ceil(rows);
-    (if down > EVEN_BLOCKS { m.div_ceil(down.next_multiple_of(EVEN_BLOCKS)) } else { rows }, panels)
+    (if down > EVEN_PARTS { m.div_ceil(down.next_multiple_of(EVEN_PARTS)) } else { rows }, panels)
 }
 
 impl Item<'_> {

@@ -3,10 +3,10 @@
 //! Glossary: `B` rows of the batch, `I` inputs, `O` outputs. Weights are `[⌈O/16⌉][I][16]` ([`crate::layout`]'s panels
 //! of the `I × O` matrix); lanes beyond `O` are zero and stay zero.
 
-use super::few;
 use super::outer::{Outer, Sink};
-use super::product::{ENOUGH_TASKS, even};
+use super::product::{ENOUGH_TASKS, EVEN_PARTS, even};
 use super::{Gemm, SERIAL_WORK, pack::Source};
+use super::{dots, few};
 use crate::epilogue::Epilogue;
 use crate::isa::Isa;
 use crate::layout::{panels_len, transpose_raw};
@@ -18,8 +18,6 @@ use crate::threads::{self, Address, Shared};
 const INPUT_ROWS: usize = 224;
 /// The same at least, where there would be fewer than [`ENOUGH_TASKS`] tasks.
 const LEAST_INPUT_ROWS: usize = 56;
-/// Many tasks are a multiple of this.
-const EVEN_PARTS: usize = 4;
 /// Elements that one task transposes at least.
 const TURN_WORK: usize = 1 << 14;
 
@@ -89,7 +87,7 @@ impl Linear {
 
     /// Floats of scratch for [`Self::forward`].
     pub fn forward_scratch(&self) -> usize {
-        if few::has_few_columns(self) { few::forward_scratch(self) } else { self.gemm().packed_scratch() }
+        if dots::has_few_columns(self) { dots::forward_scratch(self) } else { self.gemm().packed_scratch() }
     }
 
     /// `y = epilogue(x·W)`; a bias per column has length `O`.
@@ -104,13 +102,13 @@ impl Linear {
         epilogue: &Epilogue,
         scratch: &mut [f32],
     ) {
-        if !few::has_few_columns(self) {
+        if !dots::has_few_columns(self) {
             return self.gemm().run_packed(x, weight, y, epilogue, scratch);
         }
         assert!(weight.len() >= self.weight_len(), "linear: weights have {} elements", weight.len());
         self.gemm().check(x, y, epilogue, scratch, self.forward_scratch());
         // SAFETY: lengths checked.
-        unsafe { few::forward(self, x, weight, y, epilogue, scratch) }
+        unsafe { dots::forward(self, x, weight, y, epilogue, scratch) }
     }
 
     /// Floats of scratch for [`Self::grad_input`].

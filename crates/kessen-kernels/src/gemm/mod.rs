@@ -4,6 +4,7 @@
 //! memory; `batch` products of the same shape lie `stride_*` apart. A *panel* is 16 columns ([`crate::layout`]).
 
 pub mod bf16;
+mod dots;
 mod few;
 mod item;
 mod linear;

@@ -14,6 +14,8 @@ pub(crate) const MAX_DEPTH: usize = 512;
 pub(crate) const MAX_BLOCK_ROWS: usize = 112;
 /// Distance of the rows of a copied `A`: off the powers of two, so that rows don't collide in the cache.
 const COPY_ROW: usize = MAX_DEPTH + PANEL;
+/// What many tasks are a multiple of, so that they divide well among threads.
+pub(crate) const EVEN_PARTS: usize = 4;
 /// Panels of one task at most, and how many tasks are enough to share evenly.
 pub(crate) const WIDE_TASK: usize = 16;
 pub(crate) const ENOUGH_TASKS: usize = 12;
@@ -110,9 +112,21 @@ impl Finish {
 
 /// Splits `len` into `⌈len/most⌉` nearly equal ranges and returns the `index`-th.
 pub(crate) fn even(len: usize, most: usize, index: usize) -> Range<usize> {
-    let parts = len.div_ceil(most).max(1);
+    share(len, len.div_ceil(most).max(1), index)
+}
+
+/// Splits `len` into `parts` nearly equal ranges and returns the `index`-th.
+pub(crate) fn share(len: usize, parts: usize, index: usize) -> Range<usize> {
     let start = |i: usize| len / parts * i + (len % parts).min(i);
     start(index)..start(index + 1)
+}
+
+/// Into how many shares of at most `most` rows work is split: many are a multiple of [`EVEN_PARTS`].
+pub(crate) fn even_parts(len: usize, most: usize) -> usize {
+    match len.div_ceil(most) {
+        few @ ..=EVEN_PARTS => few,
+        many => many.next_multiple_of(EVEN_PARTS),
+    }
 }
 
 /// How many of `panels` panels a task takes where the rows make `down` blocks: many share a copy of `A`, but there
@@ -154,7 +168,7 @@ impl Product {
         copies: &mut [f32],
     ) {
         let cut = |product: &Product, m: usize| {
-            let (panels, down) = (product.n.div_ceil(PANEL), m.div_ceil(MAX_BLOCK_ROWS));
+            let (panels, down) = (product.n.div_ceil(PANEL), even_parts(m, MAX_BLOCK_ROWS));
             let across = if serial { panels.max(1) } else { task_panels(down, panels) };
             (down, across, down * panels.div_ceil(across))
         };
@@ -168,7 +182,7 @@ impl Product {
                     continue;
                 }
                 let start = index / down * across;
-                let rows = even(*m, MAX_BLOCK_ROWS, index % down);
+                let rows = share(*m, down, index % down);
                 let panels = start..(start + across).min(product.n.div_ceil(PANEL));
                 let at = threads::worker() * COPY_LEN;
                 // SAFETY: blocks are disjoint, copies are per worker; the caller's promise.

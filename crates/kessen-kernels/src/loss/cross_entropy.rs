@@ -4,17 +4,26 @@
 //! `−(1−ε)·w_t·ln p_t − ε/K·Σ_k w_k·ln p_k`, and the gradient is
 //! `(1−ε)·w_t·(p_k − [k=t]) + ε/K·(p_k·Σ_j w_j − w_k)`. The mean divides by Σ w_t over the places not ignored, and
 //! is 0 where all are.
+//!
+//! Where places are neighbours (`inner` > 1), sixteen of them lie in the vectors' lanes; where the classes are, one place's
+//! do. Rows of few classes would leave lanes empty and spend their time on sums across them: sixteen rows are turned into
+//! places that are neighbours, and back.
 
 use super::Reduction;
 use crate::isa::Isa;
+use crate::layout::transpose;
 use crate::math;
 use crate::simd::{Float, LANES, Simd, kernel};
-use crate::softmax::{Shape, columns_max_sum, row_exp, row_exp_sum, row_max};
+use crate::softmax::{Shape, columns_exp, columns_exp_sum, columns_max, row_exp, row_exp_sum, row_max};
 use crate::threads::{Shared, parallel_for};
 use crate::{Error, Indices};
 
 /// Elements of one task.
 const GRAIN: usize = 8 * 1024;
+/// Many tasks are a multiple of this, which divides well among threads.
+const EVEN_TASKS: usize = 4;
+/// Most classes of rows that are turned.
+const FEW_CLASSES: usize = 64;
 
 /// The loss and its options.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +62,19 @@ struct Plan<'a> {
 impl Plan<'_> {
     fn weight(&self, class: usize) -> f32 {
         self.weight.map_or(1.0, |w| w[class])
+    }
+
+    /// Whether rows are turned.
+    fn has_few_classes(&self) -> bool {
+        self.shape[2] == 1 && self.shape[1] <= FEW_CLASSES
+    }
+
+    /// Rows of one task; whole turns of them.
+    fn rows_of_a_task(&self) -> usize {
+        let [n, k, inner] = self.shape;
+        let tasks = n.div_ceil((GRAIN / (k * inner).max(1)).max(1));
+        let tasks = if tasks > 2 { tasks.next_multiple_of(EVEN_TASKS) } else { tasks.max(1) };
+        n.div_ceil(tasks).next_multiple_of(if self.has_few_classes() { LANES } else { 1 }).max(1)
     }
 }
 
@@ -111,36 +133,26 @@ impl CrossEntropy<'_> {
         }
         let (plan, share) = self.plan(shape, self.counted(classes, k)?, dloss);
         let isa = Isa::active();
-        let losses_out = Shared::new(losses);
-        let dlogits_out = dlogits.map(Shared::new);
-        let slab = k * inner;
-        let per_task = (GRAIN / slab.max(1)).max(1);
+        let (losses_out, dlogits_out) = (Shared::new(losses), dlogits.map(Shared::new));
+        let per_task = plan.rows_of_a_task();
         parallel_for(n.div_ceil(per_task), |task| {
-            for row in task * per_task..((task + 1) * per_task).min(n) {
-                // SAFETY: rows are disjoint.
-                let losses = unsafe { losses_out.part(row * inner..(row + 1) * inner) };
-                // SAFETY: as above.
-                let d = dlogits_out.as_ref().map(|d| unsafe { d.part(row * slab..(row + 1) * slab) });
-                let x = &logits[row * slab..(row + 1) * slab];
-                let target = |place: usize| match classes.get(row * inner + place) {
-                    t if Some(t) == self.ignore => None,
-                    t => Some(t as usize),
-                };
-                if inner == 1 {
-                    losses[0] = match (target(0), d) {
-                        (None, d) => {
-                            d.into_iter().for_each(|d| d.fill(0.0));
-                            0.0
-                        }
-                        (Some(t), None) => row_loss(isa, plan, t, x),
-                        (Some(t), Some(d)) => row_gradient(isa, plan, t, x, d),
-                    };
-                } else {
-                    slab_losses(isa, plan, &target, x, losses, d);
-                }
+            let rows = task * per_task..((task + 1) * per_task).min(n);
+            let (places, range) =
+                (rows.start * inner..rows.end * inner, rows.start * k * inner..rows.end * k * inner);
+            let target = |place: usize| match classes.get(places.start + place) {
+                t if Some(t) == self.ignore => None,
+                t => Some(t as usize),
+            };
+            // SAFETY: tasks' rows are disjoint.
+            let losses = unsafe { losses_out.part(places.clone()) };
+            // SAFETY: as above.
+            let d = dlogits_out.as_ref().map(|d| unsafe { d.part(range.clone()) });
+            match plan.has_few_classes() {
+                true => few_classes_losses(isa, plan, &target, &logits[range], losses, d),
+                false => rows_losses(isa, plan, &target, &logits[range], losses, d),
             }
         });
-        Ok((losses.iter().map(|&l| f64::from(l)).sum::<f64>() * share) as f32)
+        Ok((total(losses) * share) as f32)
     }
 
     /// The kernels' plan and what the sum of the losses is multiplied with.
@@ -159,7 +171,7 @@ impl CrossEntropy<'_> {
 
     /// Checks the classes and sums the weights of the places that count.
     fn counted(&self, classes: Indices<'_>, k: usize) -> Result<f64, Error> {
-        let mut sum = 0.0;
+        let (mut count, mut sum) = (0, 0.0);
         for place in 0..classes.len() {
             let t = classes.get(place);
             if Some(t) == self.ignore {
@@ -168,10 +180,20 @@ impl CrossEntropy<'_> {
             if t < 0 || t as usize >= k {
                 return Err(Error::Class { place, found: classes.show(place), classes: k });
             }
-            sum += self.weight.map_or(1.0, |w| f64::from(w[t as usize]));
+            count += 1;
+            sum += self.weight.map_or(0.0, |w| f64::from(w[t as usize]));
         }
-        Ok(sum)
+        Ok(if self.weight.is_some() { sum } else { f64::from(count) })
     }
+}
+
+/// The sum of all losses, in sixteen parts.
+fn total(losses: &[f32]) -> f64 {
+    let mut parts = [0.0; LANES];
+    for losses in losses.chunks(LANES) {
+        parts.iter_mut().zip(losses).for_each(|(sum, &loss)| *sum += f64::from(loss));
+    }
+    parts.iter().sum()
 }
 
 kernel! {
@@ -225,6 +247,63 @@ fn row_gradient_with<S: Simd>(s: S, plan: Plan<'_>, target: usize, x: &[f32], d:
     place_loss(s, plan, target, x, max + sum.ln())
 }
 
+/// Some rows or slabs, one after the other.
+fn rows_losses(
+    isa: Isa,
+    plan: Plan<'_>,
+    target: &impl Fn(usize) -> Option<usize>,
+    x: &[f32],
+    losses: &mut [f32],
+    mut d: Option<&mut [f32]>,
+) {
+    let [_, k, inner] = plan.shape;
+    for (row, losses) in losses.chunks_mut(inner.max(1)).enumerate() {
+        let range = row * k * inner..(row + 1) * k * inner;
+        let (x, d) = (&x[range.clone()], d.as_deref_mut().map(|d| &mut d[range]));
+        if inner > 1 {
+            slab_losses(isa, plan, &|place| target(row * inner + place), x, losses, d);
+            continue;
+        }
+        losses[0] = match (target(row), d) {
+            (None, d) => {
+                d.into_iter().for_each(|d| d.fill(0.0));
+                0.0
+            }
+            (Some(t), None) => row_loss(isa, plan, t, x),
+            (Some(t), Some(d)) => row_gradient(isa, plan, t, x, d),
+        };
+    }
+}
+
+/// Some rows of few classes: sixteen at a time become one slab of sixteen places.
+fn few_classes_losses(
+    isa: Isa,
+    plan: Plan<'_>,
+    target: &impl Fn(usize) -> Option<usize>,
+    x: &[f32],
+    losses: &mut [f32],
+    mut d: Option<&mut [f32]>,
+) {
+    let k = plan.shape[1];
+    let plan = Plan { shape: [1, k, LANES], ..plan };
+    let (mut slab, mut slab_d) = ([0.0; FEW_CLASSES * LANES], [0.0; FEW_CLASSES * LANES]);
+    let (slab, slab_d) = (&mut slab[..k * LANES], &mut slab_d[..k * LANES]);
+    for (turn, losses) in losses.chunks_mut(LANES).enumerate() {
+        let (first, rows) = (turn * LANES, losses.len());
+        let range = first * k..(first + rows) * k;
+        transpose(&x[range.clone()], k, slab, LANES, rows, k);
+        let mut targets = [None; LANES];
+        (0..rows).for_each(|row| targets[row] = target(first + row));
+        match d.as_deref_mut() {
+            None => tile(isa, plan, &targets, 0, rows, slab, losses, None),
+            Some(d) => {
+                tile(isa, plan, &targets, 0, rows, slab, losses, Some(slab_d));
+                transpose(slab_d, LANES, &mut d[range], k, k, rows);
+            }
+        }
+    }
+}
+
 /// One sample with several places: sixteen places at a time.
 fn slab_losses(
     isa: Isa,
@@ -255,30 +334,40 @@ fn tile_with<S: Simd>(
     d: Option<&mut [f32]>,
 ) {
     let inner = plan.shape[2];
-    let (max, sum) = columns_max_sum(s, inner, first, width, x);
+    let mut d = d;
+    let max = columns_max(s, inner, first, width, x);
+    let sum = match d.as_deref_mut() {
+        None => columns_exp_sum(s, inner, first, width, x, max),
+        Some(d) => columns_exp(s, inner, first, width, x, max, d),
+    };
     let log_sum = max + math::log(s, sum);
-    let mut dot = s.splat(0.0);
-    for (k, x) in x.chunks_exact(inner).enumerate() {
-        dot = s.load_part(&x[first..first + width]).mul_add(s.splat(plan.weight(k)), dot);
+    let mut smooth = s.splat(0.0);
+    if plan.spread != 0.0 {
+        let mut dot = s.splat(0.0);
+        for (k, x) in x.chunks_exact(inner).enumerate() {
+            dot = s.load_part(&x[first..first + width]).mul_add(s.splat(plan.weight(k)), dot);
+        }
+        smooth = (log_sum * s.splat(plan.weights) - dot) * s.splat(plan.spread);
     }
-    let smooth = (log_sum * s.splat(plan.weights) - dot) * s.splat(plan.spread);
     let (log_sums, smooths) = (log_sum.array(), smooth.array());
     let (mut own, mut counted) = ([0.0; LANES], [0.0; LANES]);
     for lane in 0..width {
         losses[lane] = 0.0;
         if let Some(t) = targets[lane] {
             own[lane] = plan.sharp * plan.weight(t);
-            counted[lane] = plan.scale;
+            counted[lane] = 1.0;
             losses[lane] = own[lane] * (log_sums[lane] - x[t * inner + first + lane]) + smooths[lane];
         }
     }
     let Some(d) = d else { return };
-    let counted = s.load(&counted);
-    let factor = counted * (s.load(&own) + s.splat(plan.spread * plan.weights)) / sum;
-    let spread = -counted * s.splat(plan.spread);
-    for (k, (x, d)) in x.chunks_exact(inner).zip(d.chunks_exact_mut(inner)).enumerate() {
-        let e = math::exp(s, s.load_part(&x[first..first + width]) - max) * factor;
-        s.splat(plan.weight(k)).mul_add(spread, e).store_part(&mut d[first..first + width]);
+    let (zero, counted) = (s.splat(0.0), s.load(&counted).eq(s.splat(1.0)));
+    let factor = s.splat(plan.scale) * (s.load(&own) + s.splat(plan.spread * plan.weights)) / sum;
+    let spread = s.splat(-plan.scale * plan.spread);
+    for (k, d) in d.chunks_exact_mut(inner).enumerate() {
+        let d = &mut d[first..first + width];
+        // The gradient at an ignored place is 0 whatever its logits are.
+        let slope = s.splat(plan.weight(k)).mul_add(spread, s.load_part(d) * factor);
+        slope.select(counted, zero).store_part(d);
     }
     for lane in 0..width {
         if let Some(t) = targets[lane] {

@@ -48,8 +48,19 @@ fn reference(
 
 #[test]
 fn cross_entropy_follows_its_formula() {
-    let shapes: [Shape; 8] =
-        [[1, 2, 1], [5, 10, 1], [64, 17, 1], [3, 16, 1], [4, 1000, 1], [2, 5, 7], [3, 4, 16], [2, 3, 40]];
+    let shapes: [Shape; 11] = [
+        [1, 2, 1],
+        [5, 10, 1],
+        [64, 17, 1],
+        [37, 64, 1],
+        [1500, 17, 1],
+        [3, 65, 1],
+        [3, 16, 1],
+        [4, 1000, 1],
+        [2, 5, 7],
+        [3, 4, 16],
+        [2, 3, 40],
+    ];
     for shape @ [n, k, inner] in shapes {
         let x: Vec<f32> = numbers(1, n * k * inner).iter().map(|x| 4.0 * x).collect();
         let weight: Vec<f32> = numbers(2, k).iter().map(|x| x + 1.5).collect();
@@ -98,6 +109,28 @@ fn classes_out_of_range_are_named_and_ignored_ones_count_nothing() {
     let classes = Indices::I64(&[-100, -100]);
     let l = loss.forward_backward(&x, [2, 3, 1], classes, 1.0, &mut losses, &mut d).unwrap();
     assert_eq!((l, losses, d), (0.0, [0.0; 2], [0.0; 6]));
+}
+
+#[test]
+fn ignored_places_have_no_gradient_whatever_their_logits_are() {
+    let loss = CrossEntropy::default();
+    for shape @ [n, k, inner] in [[2, 5, 1], [2, 100, 1], [1, 5, 2]] {
+        let mut x = numbers(1, n * k * inner);
+        let second = |at: usize| if inner == 1 { at / k == 1 } else { at % inner == 1 };
+        (0..x.len()).filter(|&at| second(at)).for_each(|at| x[at] = f32::NEG_INFINITY);
+        let run = || {
+            let (mut losses, mut d) = (Guarded::new(2), Guarded::new(x.len()));
+            let classes = Indices::I64(&[1, -100]);
+            let l = loss.forward_backward(&x, shape, classes, 1.0, losses.slice(), d.slice()).unwrap();
+            vec![vec![l], losses.done(), d.done()]
+        };
+        everywhere(run, |isa, y| {
+            assert!(y[0][0] > 0.0 && y[1] == [y[0][0], 0.0], "{shape:?} {isa}: {:?}", y[1]);
+            for (at, &d) in y[2].iter().enumerate() {
+                assert!(d.is_finite() && (d == 0.0) == second(at), "{shape:?} {isa}: {d} at {at}");
+            }
+        });
+    }
 }
 
 fn element(kind: Pointwise, x: f64, t: f64) -> f64 {

@@ -9,6 +9,7 @@
 
 mod rule;
 
+use crate::gemm::prefetch;
 use crate::isa::Isa;
 use crate::threads::{Shared, parallel_chunks};
 use rule::{Moments, Momentum, Plain, Rms, Rule};
@@ -262,6 +263,11 @@ impl<'a> Pieces<'a> {
     pub(crate) fn addresses(&self) -> impl Iterator<Item = *const f32> + '_ {
         let states = self.states.iter().chain(&self.average).filter(|s| s.len() == self.len());
         std::iter::once(&self.p).chain(states).map(|s| s.as_ptr().cast_const())
+    }
+
+    /// Asks for `len` parameters from `at` on: in front of an update that most of the parameters beside them are left out of.
+    pub(crate) fn ask(&self, at: usize, len: usize) {
+        prefetch(self.p.as_ptr().wrapping_add(at), len);
     }
 
     /// Updates all parameters, in parallel.

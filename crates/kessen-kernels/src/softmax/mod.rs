@@ -205,38 +205,71 @@ fn forward_columns_with<S: Simd>(s: S, kind: Kind, inner: usize, x: &[f32], y: &
     let mut first = 0;
     while first < inner {
         let width = LANES.min(inner - first);
-        let (max, sum) = columns_max_sum(s, inner, first, width, x);
-        let (scale, shift) = (s.splat(1.0) / sum, max + math::log(s, sum));
-        for (x, y) in x.chunks_exact(inner).zip(y.chunks_exact_mut(inner)) {
-            let x = s.load_part(&x[first..first + width]);
-            let value = match kind {
-                Kind::Softmax => math::exp(s, x - max) * scale,
-                Kind::LogSoftmax => x - shift,
-            };
-            value.store_part(&mut y[first..first + width]);
+        let max = columns_max(s, inner, first, width, x);
+        match kind {
+            Kind::Softmax => {
+                let scale = s.splat(1.0) / columns_exp(s, inner, first, width, x, max, y);
+                for y in y.chunks_exact_mut(inner) {
+                    let y = &mut y[first..first + width];
+                    (s.load_part(y) * scale).store_part(y);
+                }
+            }
+            Kind::LogSoftmax => {
+                let shift = max + math::log(s, columns_exp_sum(s, inner, first, width, x, max));
+                for (x, y) in x.chunks_exact(inner).zip(y.chunks_exact_mut(inner)) {
+                    (s.load_part(&x[first..first + width]) - shift).store_part(&mut y[first..first + width]);
+                }
+            }
         }
         first += width;
     }
 }
 
-/// The largest x and Σ e^(x − largest) of each of up to sixteen columns of `[n, inner]`.
+/// The largest of each of up to sixteen columns of `[n, inner]`, as [`row_max`].
 #[inline(always)]
-pub(crate) fn columns_max_sum<S: Simd>(
+pub(crate) fn columns_max<S: Simd>(s: S, inner: usize, first: usize, width: usize, x: &[f32]) -> S::F {
+    let mut max = s.splat(f32::NEG_INFINITY);
+    for x in x.chunks_exact(inner) {
+        max = max.select(max.is_nan(), max.max(s.load_part(&x[first..first + width])));
+    }
+    max
+}
+
+/// Σ e^(x − max) of each of these columns.
+#[inline(always)]
+pub(crate) fn columns_exp_sum<S: Simd>(
     s: S,
     inner: usize,
     first: usize,
     width: usize,
     x: &[f32],
-) -> (S::F, S::F) {
-    let mut max = s.splat(f32::NEG_INFINITY);
-    for x in x.chunks_exact(inner) {
-        max = max.select(max.is_nan(), max.max(s.load_part(&x[first..first + width])));
-    }
+    max: S::F,
+) -> S::F {
     let mut sum = s.splat(0.0);
     for x in x.chunks_exact(inner) {
         sum = sum + math::exp(s, s.load_part(&x[first..first + width]) - max);
     }
-    (max, sum)
+    sum
+}
+
+/// y = e^(x − max) in these columns; returns the sums.
+#[inline(always)]
+pub(crate) fn columns_exp<S: Simd>(
+    s: S,
+    inner: usize,
+    first: usize,
+    width: usize,
+    x: &[f32],
+    max: S::F,
+    y: &mut [f32],
+) -> S::F {
+    let mut sum = s.splat(0.0);
+    for (x, y) in x.chunks_exact(inner).zip(y.chunks_exact_mut(inner)) {
+        let e = math::exp(s, s.load_part(&x[first..first + width]) - max);
+        e.store_part(&mut y[first..first + width]);
+        sum = sum + e;
+    }
+    sum
 }
 
 #[inline(always)]
