@@ -3,12 +3,14 @@
 
 mod cases;
 
-use cases::model::{agree, with_gradients};
-use kessen_engine::{Backend, CompileOptions, Cpu};
+use cases::compare::relative_error;
+use cases::model::{agree, run, with_gradients};
+use kessen_engine::{Backend, CompileOptions, Cpu, Mode, Reference};
 use kessen_graph::ops::conv::conv;
 use kessen_graph::ops::linear::MatMul;
 use kessen_graph::ops::max_pool::MaxPool;
-use kessen_graph::{Bindings, Graph, GraphBuilder, Wire, shape};
+use kessen_graph::ops::recurrent_layer::{gru, lstm};
+use kessen_graph::{Bindings, Graph, GraphBuilder, Wire, gradients, shape};
 
 fn image(g: &GraphBuilder, channels: usize, size: usize) -> Wire {
     g.input("x", shape!["batch", channels, size, size])
@@ -204,6 +206,33 @@ fn bounds_are_kept_by_the_step_before() {
     let both =
         training.iter().filter(|k| k.starts_with("batch norm gradient") && k.ends_with("clamp gradient"));
     assert_eq!(both.count(), 2, "{training:?}");
+}
+
+/// The gradient of a recurrent layer overwrites what the forward pass kept, but not for another gradient that needs it, too.
+#[test]
+fn two_gradients_of_one_recurrent_layer() {
+    for spec in [lstm(20), gru(20)] {
+        let model = Graph::build("m", |g| {
+            let y = g.input("x", shape!["batch", 6, 9]).recurrent("r", spec);
+            [("first", y.square().mean(&[])), ("second", y.sum(&[]))]
+        });
+        let mut graph = model.unwrap().for_training().unwrap();
+        let weight = graph.params().iter().find(|p| p.path.ends_with("weight_hh_l0")).unwrap().value;
+        for k in 0..2 {
+            let loss = graph.outputs()[k].1;
+            let d = gradients(&mut graph, loss, &[weight]).unwrap()[0].unwrap();
+            graph.add_output(&format!("d{k}"), d).unwrap();
+        }
+        let options = CompileOptions { mode: Mode::Training, ..CompileOptions::inference() };
+        let plan = Cpu::new().compile(&graph, &Bindings::from([("batch", 3)]), &options).unwrap();
+        assert!(plan.steps().iter().any(|step| step.kernel == "copy"), "the first gradient works on a copy");
+        let expected = run("two", &graph, 3, &options, &Reference, |v| v).unwrap();
+        let found = run("two", &graph, 3, &options, &Cpu::new(), |v| v).unwrap();
+        for ((name, a), (_, b)) in found.iter().zip(&expected) {
+            let error = relative_error(&a.data, &b.data);
+            assert!(error < 1e-5, "{name}: {error:e}");
+        }
+    }
 }
 
 #[test]

@@ -361,6 +361,22 @@ impl<'g> PlanBuilder<'g> {
         Some(buf)
     }
 
+    /// What lies in `buf`, for a step that overwrites it while it reads: a copy where something else needs it, too.
+    pub fn for_overwriting(&mut self, buf: Buf) -> Buf {
+        let info = self.infos[buf.index()];
+        if info.keep == Keep::Step && info.slice.is_none() && self.is_free(buf) {
+            self.forget(buf);
+            return buf;
+        }
+        let (copy, macs) = (self.scratch(info.len), std::mem::take(&mut self.macs));
+        self.step("copy", &[buf], &[copy], |views, _| {
+            views.write(0).copy_from_slice(views.read(0));
+            Ok(())
+        });
+        self.macs = macs;
+        copy
+    }
+
     /// Says that a value lies in `buf`.
     pub fn bind(&mut self, v: ValueId, layout: Layout, buf: Buf) {
         self.located[v.index()][layout as usize] = Some(buf);

@@ -38,6 +38,9 @@ pub struct Gradients<'a> {
     pub h: Option<&'a mut [f32]>,
     /// Of the first c, `[B, H]` (LSTM only).
     pub c: Option<&'a mut [f32]>,
+    /// [`Recurrent::gates_len`]: what the forward pass has kept there, which an Elman network does not read, and then
+    /// the gradients of the gates' sums, or what the products over all rows make of them.
+    pub gates: &'a mut [f32],
 }
 
 /// What the forward pass was given and has kept, and the gradients of its outputs.
@@ -51,9 +54,7 @@ pub struct Kept<'a> {
     pub lengths: Option<Indices<'a>>,
     /// The outputs.
     pub y: &'a [f32],
-    /// The gates.
-    pub gates: &'a [f32],
-    /// What else was kept.
+    /// What was kept beside the gates.
     pub extra: &'a [f32],
     /// Gradient of `y`, laid out like it; absent where only last states count.
     pub dy: Option<&'a [f32]>,
@@ -64,9 +65,7 @@ pub struct Kept<'a> {
 /// Scratch, cut up.
 pub(super) struct Parts<'a> {
     pub transposed: &'a mut [f32],
-    /// In panels, `[columns/16][rows][16]`.
-    pub dgates: &'a mut [f32],
-    /// A GRU's gradients towards the recurrent weights.
+    /// A GRU's gradients towards the recurrent weights, in panels like the gates.
     pub recurrent: &'a mut [f32],
     /// h before each row's step at the row, shifted by [`Recurrent::first_output`] rows: so the h of a step is there too,
     /// at the row of the step after it. [`Recurrent::spread`] of `H` apart.
@@ -84,26 +83,19 @@ pub(super) struct Parts<'a> {
 }
 
 impl Recurrent {
-    /// Distance of the panels of the gates' gradients, `[columns/16][rows][16]`: an odd number of cache lines.
-    pub(super) fn gradient_panel(&self) -> usize {
-        (self.rows() | 1) * PANEL
-    }
-
     /// Length of the sums of one group of sequences.
     pub(super) fn sums_len(&self) -> usize {
         point::sums(self.cell) * self.padded()
     }
 
     /// Lengths of the parts of scratch.
-    fn backward_parts(&self) -> [usize; 10] {
+    fn backward_parts(&self) -> [usize; 9] {
         let (padded, columns) = (self.padded(), self.columns());
-        let gates = columns / PANEL * self.gradient_panel();
-        let recurrent = if self.cell == Cell::Gru { gates } else { 0 };
+        let recurrent = if self.cell == Cell::Gru { self.gates_len() } else { 0 };
         let turned = self.inputs.next_multiple_of(PANEL) * columns;
         let groups = Sequences { layer: self, lengths: None }.groups();
         [
             padded * columns,
-            gates,
             recurrent,
             (self.rows() + self.batch) * self.spread(self.hidden),
             self.batch * padded,
@@ -140,12 +132,13 @@ impl Recurrent {
         }
         self.check(weights, kept.start);
         self.check_kept(kept);
+        assert!(out.gates.len() == self.gates_len(), "recurrent: gates");
         let mut parts = self.cut(scratch);
         self.transpose_weights(weights.recurrent, self.hidden, parts.transposed);
         self.first_carry(kept, parts.carry);
         let sequences = Sequences { layer: self, lengths: kept.lengths };
-        for gradients in [&mut *parts.dgates, &mut *parts.recurrent] {
-            for panel in gradients.chunks_exact_mut(self.gradient_panel()) {
+        for gradients in [&mut *out.gates, &mut *parts.recurrent] {
+            for panel in gradients.chunks_exact_mut(self.gate_panel()) {
                 sequences.for_padding(|b, t| panel[(t * self.batch + b) * PANEL..][..PANEL].fill(0.0));
             }
         }
@@ -181,24 +174,22 @@ impl Recurrent {
     fn check_kept(&self, kept: &Kept<'_>) {
         let enough = |v: &[f32]| v.len() >= self.output_len();
         let state = |v: Option<&[f32]>| v.is_none_or(|v| v.len() == self.batch * self.hidden);
-        let gates = kept.gates.len() == self.gates_len() && kept.extra.len() == self.extra_len();
         assert!(enough(kept.y) && kept.dy.is_none_or(enough), "recurrent: outputs");
-        assert!(gates, "recurrent: gates");
+        assert!(kept.extra.len() == self.extra_len(), "recurrent: what was kept beside the gates");
         assert!(state(kept.dend.h) && state(kept.dend.c), "recurrent: gradients of the last states");
     }
 
     fn cut<'a>(&self, scratch: &'a mut [f32]) -> Parts<'a> {
-        let [a, b, c, d, e, f, g, h, i, _] = self.backward_parts();
+        let [a, b, c, d, e, f, g, h, _] = self.backward_parts();
         let (transposed, scratch) = scratch.split_at_mut(a);
-        let (dgates, scratch) = scratch.split_at_mut(b);
-        let (recurrent, scratch) = scratch.split_at_mut(c);
-        let (outputs, scratch) = scratch.split_at_mut(d);
-        let (carry, scratch) = scratch.split_at_mut(e);
-        let (states, scratch) = scratch.split_at_mut(f);
-        let (sums, scratch) = scratch.split_at_mut(g);
-        let (dy, scratch) = scratch.split_at_mut(h);
-        let (rest, x) = scratch.split_at_mut(i);
-        Parts { transposed, dgates, recurrent, outputs, carry, states, sums, x, dy, rest }
+        let (recurrent, scratch) = scratch.split_at_mut(b);
+        let (outputs, scratch) = scratch.split_at_mut(c);
+        let (carry, scratch) = scratch.split_at_mut(d);
+        let (states, scratch) = scratch.split_at_mut(e);
+        let (sums, scratch) = scratch.split_at_mut(f);
+        let (dy, scratch) = scratch.split_at_mut(g);
+        let (rest, x) = scratch.split_at_mut(h);
+        Parts { transposed, recurrent, outputs, carry, states, sums, x, dy, rest }
     }
 
     /// An LSTM's dc behind the last step, else zeros.

@@ -1,10 +1,11 @@
 //! The forward pass.
 
-use super::point::{self, Place};
-use super::sequence::{Sequences, Tile as Batch, lanes, panels, tile_rows};
+use super::point::{self, Place, Source};
+use super::products::SERIAL_WORK;
+use super::sequence::{Buffer, ROWS, Sequences, TILES, Tile as Batch, lanes, panels, tile_rows};
 use super::{Cell, Recurrent, States, Weights};
 use crate::epilogue::Epilogue;
-use crate::gemm::{Gemm, even};
+use crate::gemm::{Product, even};
 use crate::isa::Isa;
 use crate::micro::{Family, Finish, PANEL, Soon, Sum, Tile};
 use crate::threads::Address;
@@ -16,7 +17,8 @@ use std::ops::Range;
 pub struct Outputs<'a> {
     /// h of each step: rows of `H` at [`Recurrent::output_row`], 0 behind a sequence's end.
     pub y: &'a mut [f32],
-    /// [`Recurrent::gates_len`]: kept for the backward pass, or scratch.
+    /// [`Recurrent::gates_len`]: kept for the backward pass, or scratch. [`Recurrent::forward_tokens`] needs no scratch:
+    /// where nothing is kept, it may be empty there.
     pub gates: &'a mut [f32],
     /// [`Recurrent::extra_len`]: kept for the backward pass, or scratch.
     pub extra: &'a mut [f32],
@@ -26,11 +28,49 @@ pub struct Outputs<'a> {
     pub c: Option<&'a mut [f32]>,
 }
 
+/// Where the gates' sums of the inputs lie when their step comes.
+#[derive(Clone, Copy)]
+pub(super) enum Sums<'a> {
+    /// Where the gates will lie.
+    Own,
+    /// At another row of the gates, whose step has not come yet; given for each of the layer's rows.
+    Places(&'a [i64]),
+    /// In the rows of a dense table; their numbers are in the caller's order.
+    Table(&'a [f32], Indices<'a>),
+}
+
 impl Recurrent {
-    fn input_product(&self, times: usize) -> Gemm {
-        let mut product = Gemm::new(times * self.batch, self.columns(), self.inputs);
-        product.ldc = self.spread(self.columns());
-        product
+    /// The gates' sums of the inputs and biases: x·W_ihᵀ + bias for some rows, `x` being theirs.
+    pub(super) fn input_sums(
+        &self,
+        x: &[f32],
+        rows: Range<usize>,
+        weights: &[f32],
+        bias: &[f32],
+        gates: &mut [f32],
+        copies: &mut [f32],
+    ) {
+        let (inputs, columns, count) = (self.inputs, self.columns(), rows.len());
+        assert!(x.len() >= count * inputs && rows.end <= self.rows(), "recurrent: rows of inputs");
+        let product = Product {
+            n: columns,
+            k: inputs,
+            a: x.as_ptr(),
+            a_row: inputs as isize,
+            a_col: 1,
+            a_panel: None,
+            b: weights.as_ptr(),
+            b_row: PANEL as isize,
+            b_panel: (inputs * PANEL) as isize,
+            c: gates.as_mut_ptr().wrapping_add(rows.start * PANEL),
+            c_row: PANEL as isize,
+            c_panel: self.gate_panel() as isize,
+            rows_follow: true,
+            finish: Finish::new(&Epilogue::store().bias(bias)),
+        };
+        let serial = count * columns * inputs <= SERIAL_WORK;
+        // SAFETY: inputs, weights, biases and gates have the layer's lengths.
+        unsafe { product.run(Family::active(), count, serial, copies) }
     }
 
     /// Length of a dense copy of rows of `width` in the kernels' own order, which only `[B, T]` needs.
@@ -41,8 +81,7 @@ impl Recurrent {
     /// Lengths of the parts of scratch: biases, a GRU's b_hn, two steps' h, the product's, the inputs' copy.
     fn forward_parts(&self) -> [usize; 5] {
         let states = 2 * self.batch * self.spread(self.hidden);
-        let product = self.input_product(self.time).packed_scratch();
-        [self.columns(), self.padded(), states, product, self.copy_len(self.inputs)]
+        [self.columns(), self.padded(), states, self.products_scratch(), self.copy_len(self.inputs)]
     }
 
     /// Number of elements of scratch that [`Recurrent::forward`] needs.
@@ -68,27 +107,36 @@ impl Recurrent {
         scratch: &mut [f32],
     ) -> Result<(), Error> {
         assert!(x.len() == self.rows() * self.inputs, "recurrent: inputs");
-        let (inputs, gates_row) = (self.inputs, self.spread(self.columns()));
-        self.run(weights, start, lengths, out, scratch, |sequences, times, bias, copy, scratch, gates| {
-            let x = if self.batch_first {
-                sequences.bring_in(x, inputs, inputs, copy, inputs, times.clone());
-                &*copy
-            } else {
-                x
-            };
-            let (first, epilogue) = (times.start * self.batch, Epilogue::store().bias(bias));
-            let (x, gates) = (&x[first * inputs..], &mut gates[first * gates_row..]);
-            self.input_product(times.len()).run_packed(x, weights.input, gates, &epilogue, scratch);
-        })
+        let inputs = self.inputs;
+        let own = Sums::Own;
+        self.run(
+            weights,
+            start,
+            lengths,
+            own,
+            out,
+            scratch,
+            |sequences, times, bias, copy, scratch, gates| {
+                let x = if self.batch_first {
+                    sequences.bring_in(x, inputs, inputs, copy, inputs, times.clone());
+                    &*copy
+                } else {
+                    x
+                };
+                let rows = times.start * self.batch..times.end * self.batch;
+                self.input_sums(&x[rows.start * inputs..], rows, weights.input, bias, gates, scratch);
+            },
+        )
     }
 
-    /// All of the forward pass; `begin` makes the gates' sums of the inputs and biases at some times, given the merged
-    /// biases, room for a copy of the inputs, and scratch for their product.
+    /// All of the forward pass, given where it finds its sums; `begin` makes the gates' sums of the inputs and biases at some
+    /// times, given the merged biases, room for a copy of the inputs, and scratch for their product.
     pub(super) fn run(
         &self,
         weights: &Weights<'_>,
         start: States<'_>,
         lengths: Option<Indices<'_>>,
+        sums: Sums<'_>,
         out: &mut Outputs<'_>,
         scratch: &mut [f32],
         begin: impl Fn(Sequences<'_>, Range<usize>, &[f32], &mut [f32], &mut [f32], &mut [f32]),
@@ -96,10 +144,9 @@ impl Recurrent {
         self.check_lengths(lengths)?;
         self.check(weights, start);
         assert!(out.y.len() >= self.output_len(), "recurrent: outputs");
-        assert!(
-            out.gates.len() == self.gates_len() && out.extra.len() == self.extra_len(),
-            "recurrent: gates"
-        );
+        let keeps = out.gates.len() == self.gates_len();
+        let needs_none = matches!(sums, Sums::Table(..)) && out.gates.is_empty();
+        assert!((keeps || needs_none) && out.extra.len() == self.extra_len(), "recurrent: gates");
         let [a, b, c, d, _] = self.forward_parts();
         let (bias, scratch) = scratch.split_at_mut(a);
         let (bias_n, scratch) = scratch.split_at_mut(b);
@@ -110,8 +157,8 @@ impl Recurrent {
         sequences.for_padding(|b, t| {
             out.y[sequences.outer_row_at(b, t) * self.output_row..][..self.hidden].fill(0.0);
         });
-        let (family, gates_row) = (Family::active(), self.spread(self.columns()));
-        let (steps, at_once) = (sequences.steps(), sequences.steps_at_once(gates_row));
+        let family = Family::active();
+        let (steps, at_once) = (sequences.steps(), sequences.steps_at_once());
         for part in 0..steps.div_ceil(at_once) {
             let steps = even(steps, at_once, part);
             begin(sequences, sequences.times(steps.clone()), bias, copy, scratch, out.gates);
@@ -120,11 +167,12 @@ impl Recurrent {
                 family,
                 isa: Isa::active(),
                 most: tile_rows(family, self.batch),
-                gates_row,
                 state_row: self.spread(self.hidden),
                 weights: weights.recurrent,
                 start,
                 bias_n,
+                sums,
+                keeps: keeps && !matches!(self.cell, Cell::Elman(_)),
                 y: Address(out.y.as_mut_ptr()),
                 states: Address(states.as_mut_ptr()),
                 gates: Address(out.gates.as_mut_ptr()),
@@ -192,11 +240,13 @@ struct Pass<'a> {
     isa: Isa,
     /// Most rows of a tile.
     most: usize,
-    gates_row: usize,
     state_row: usize,
     weights: &'a [f32],
     start: States<'a>,
     bias_n: &'a [f32],
+    sums: Sums<'a>,
+    /// Whether gates are wanted where they lie.
+    keeps: bool,
     y: Address<f32>,
     /// h of even and of odd steps.
     states: Address<f32>,
@@ -209,10 +259,13 @@ impl Pass<'_> {
     fn run(&self, steps: Range<usize>) {
         self.sequences.drive(steps, false, |s, share| {
             self.sequences.for_tiles(s, share.batch.clone(), self.most, |tiles| {
-                let mut block = share.blocks.start;
+                let (mut block, sources) = (share.blocks.start, self.sources(tiles));
                 while block < share.blocks.end {
                     let wide = self.blocks_at_once(share.blocks.end - block);
-                    tiles.iter().for_each(|tile| self.tile(s, tile, block, wide));
+                    for (k, tile) in tiles.iter().enumerate() {
+                        let source = sources.as_ref().map(|s| &s[k]);
+                        self.tile(s, tile, source, block..block + wide);
+                    }
                     block += wide;
                 }
             });
@@ -232,21 +285,33 @@ impl Pass<'_> {
         self.states.get().wrapping_add(s % 2 * self.sequences.layer.batch * self.state_row)
     }
 
-    /// Step `s` of the tile's sequences for `wide` blocks from `block` on.
-    fn tile(&self, s: usize, tile: &Batch, block: usize, wide: usize) {
-        let places = self.places(s, tile, block);
+    /// Step `s` of the tile's sequences for some blocks, whose sums come from `source`.
+    fn tile(&self, s: usize, tile: &Batch, source: Option<&Source>, blocks: Range<usize>) {
+        let (layer, block, wide) = (self.sequences.layer, blocks.start, blocks.len());
+        let mut places = self.places(s, tile, block);
+        let (gates, mut buffer) = (layer.cell.gates(), Buffer::new());
+        let mut soon = Soon::NONE;
+        if let Some(source) = source {
+            places.sums = Place::new(buffer.base(), wide * gates * PANEL, &ROWS);
+            (places.sum, places.source) = (PANEL, Some(source));
+            source.ask(tile.count, block * gates..blocks.end * gates);
+            if self.keeps {
+                soon = layer.soon(self.gates, tile, block, wide);
+            }
+        }
         // What the cells will write arrives while the product is made.
         places.y.ask(tile.count, wide * PANEL);
         places.extra.ask(tile.count, wide * PANEL);
-        self.product(s, tile, block, wide);
-        let layer = self.sequences.layer;
+        places.own = self.product(s, tile, block, wide, soon, &places);
         for k in 0..wide {
             let (unit, width) = (k * PANEL, lanes(layer, block + k));
             point::forward(
                 self.isa,
                 &point::Forward {
                     width,
-                    gates: places.gates.along(unit * layer.cell.gates()),
+                    sums: places.sums.along(k * gates * places.sum),
+                    panel: (block + k) * gates,
+                    gates: places.gates.along(k * gates * places.gate),
                     extra: places.extra.along(unit),
                     before: places.before.along(unit),
                     y: places.y.along(unit),
@@ -265,6 +330,8 @@ impl Pass<'_> {
         let first =
             |v: Option<&[f32]>| v.map_or(zeros, |v| Place::read(v[unit..].as_ptr(), hidden, &tile.sequences));
         let extra = self.extra.get().wrapping_add(unit);
+        let gates = self.gates.get().wrapping_add(layer.cell.gates() * block * layer.gate_panel());
+        let gates = Place::new(gates, PANEL, &tile.rows);
         let before = match (layer.cell, s) {
             (Cell::Elman(_), _) => zeros,
             (Cell::Lstm, 0) => first(self.start.c),
@@ -281,11 +348,13 @@ impl Pass<'_> {
             cell: layer.cell,
             count: tile.count,
             width: lanes(layer, block),
-            gates: Place::new(
-                self.gates.get().wrapping_add(layer.cell.gates() * unit),
-                self.gates_row,
-                &tile.rows,
-            ),
+            sums: gates,
+            sum: layer.gate_panel(),
+            source: None,
+            panel: 0,
+            own: 0,
+            gates: if self.keeps { gates } else { zeros },
+            gate: layer.gate_panel(),
             extra: match layer.cell {
                 Cell::Elman(_) => zeros,
                 Cell::Lstm | Cell::Gru => Place::new(extra, padded, &tile.rows),
@@ -296,19 +365,52 @@ impl Pass<'_> {
         }
     }
 
-    /// Adds W_hh·h′ to the tile's gates (a GRU's third gate gets a place of its own).
-    fn product(&self, s: usize, tile: &Batch, block: usize, wide: usize) {
+    /// Where some tiles find their sums, if not in their gates' place.
+    fn sources(&self, tiles: &[Batch]) -> Option<[Source; TILES]> {
+        let row = |row: usize| self.gates.get().wrapping_add(row * PANEL).cast_const();
+        let layer = self.sequences.layer;
+        let mut sources = [Source::EMPTY; TILES];
+        for (source, tile) in sources.iter_mut().zip(tiles) {
+            source.panel = match self.sums {
+                Sums::Own => return None,
+                Sums::Places(_) => layer.gate_panel(),
+                Sums::Table(..) => PANEL,
+            };
+            for r in 0..tile.count {
+                source.rows[r] = match self.sums {
+                    Sums::Own => row(tile.rows[r]),
+                    Sums::Places(places) => row(places[tile.rows[r]] as usize),
+                    Sums::Table(table, ids) => {
+                        table[ids.get(tile.outer[r]) as usize * layer.columns()..].as_ptr()
+                    }
+                };
+            }
+        }
+        Some(sources)
+    }
+
+    /// W_hh·h′, added to the inputs' sums where those lie in the gates' place (a GRU's third gate gets a place of its
+    /// own); the result is the number of panels. What is `soon` written arrives meanwhile.
+    fn product(
+        &self,
+        s: usize,
+        tile: &Batch,
+        block: usize,
+        wide: usize,
+        soon: Soon,
+        places: &point::Forward<'_>,
+    ) -> usize {
         let layer = self.sequences.layer;
         let gates = layer.cell.gates();
         let own = if layer.cell == Cell::Gru { 2 } else { gates * wide };
         let a_row = if s == 0 { layer.hidden } else { self.state_row };
-        let rows = tile.product_rows(a_row, self.gates_row);
+        let rows = tile.product_rows(a_row, &places.sums);
         let a = match (s, self.start.h) {
             (0, None) => {
                 if layer.cell == Cell::Gru {
                     self.bias_only(tile, block);
                 }
-                return;
+                return 0;
             }
             (0, Some(h)) => h.as_ptr(),
             _ => self.state(s - 1).cast_const(),
@@ -322,14 +424,14 @@ impl Pass<'_> {
             let t = Tile {
                 a,
                 b: self.weights[panel * panel_len..].as_ptr(),
-                c: self.gates.get().wrapping_add(panel * PANEL),
-                c_panel: PANEL as isize,
+                c: places.sums.base().wrapping_add(done * places.sum),
+                c_panel: places.sum as isize,
                 tail: PANEL,
-                soon: Soon::NONE,
-                finish: Finish::plain(true),
+                soon: if done == 0 { soon } else { Soon::NONE },
+                finish: Finish::plain(places.source.is_none()),
             };
-            // SAFETY: rows and panels lie in the slices whose lengths were checked; tasks write disjoint tiles, and
-            // what they read was written by earlier steps.
+            // SAFETY: rows and panels lie in the slices whose lengths were checked or in the tile's buffer; tasks write
+            // disjoint tiles, and what they read was written by earlier steps.
             unsafe { self.family.kernel(tile.count, n, false)(&sum, &rows, &t) }
             done += n;
         }
@@ -338,16 +440,17 @@ impl Pass<'_> {
             let t = Tile {
                 a,
                 b: self.weights[(block * gates + 2) * panel_len..].as_ptr(),
-                c: self.extra.get().wrapping_add(block * PANEL),
+                c: places.extra.base(),
                 c_panel: 0,
                 tail: PANEL,
                 soon: Soon::NONE,
                 finish: Finish { bias_column, ..Finish::plain(false) },
             };
-            let rows = tile.product_rows(a_row, layer.padded());
+            let rows = tile.product_rows(a_row, &places.extra);
             // SAFETY: as above.
             unsafe { self.family.kernel(tile.count, 1, false)(&sum, &rows, &t) }
         }
+        own
     }
 
     /// W_hn·h′ + b_hn where h′ is 0.

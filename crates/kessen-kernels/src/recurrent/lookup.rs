@@ -11,11 +11,9 @@
 //! finds each row's gates unspoiled: whatever lies in the rows behind it is wanted no more. The rejected alternative,
 //! buffers of their own, costs as much memory again as the gates.
 
-use super::forward::Outputs;
+use super::forward::{Outputs, Sums};
 use super::sequence::Sequences;
 use super::{Recurrent, States, Weights};
-use crate::epilogue::Epilogue;
-use crate::gemm::Gemm;
 use crate::isa::Isa;
 use crate::micro::PANEL;
 use crate::simd::{Float, LANES, Simd, kernel};
@@ -195,8 +193,15 @@ impl Recurrent {
         out: &mut Outputs<'_>,
         scratch: &mut [f32],
     ) -> Result<(), Error> {
-        let (inputs, gates_row) = (self.inputs, self.spread(self.columns()));
-        self.run(weights, start, lengths, out, scratch, |_, times, bias, copy, scratch, gates| {
+        let inputs = self.inputs;
+        // Against the direction of time as within a step, and alone: else copies have to be made first.
+        let sequences = Sequences { layer: self, lengths };
+        let sums = match lookup.is_shared() && !self.reverse && !sequences.shares_batch() {
+            true => Sums::Places(lookup.places),
+            false => Sums::Own,
+        };
+        let copies = lookup.is_shared() && matches!(sums, Sums::Own);
+        self.run(weights, start, lengths, sums, out, scratch, |_, times, bias, copy, scratch, gates| {
             let is_first = if self.reverse { times.end == self.time } else { times.start == 0 };
             let rows = times.start * self.batch..times.end * self.batch;
             let made = match (lookup.is_shared(), is_first) {
@@ -206,12 +211,9 @@ impl Recurrent {
             };
             if !made.is_empty() {
                 lookup.gather(made.clone(), inputs, copy, inputs);
-                let mut product = Gemm::new(made.len(), self.columns(), inputs);
-                product.ldc = gates_row;
-                let (epilogue, to) = (Epilogue::store().bias(bias), &mut gates[made.start * gates_row..]);
-                product.run_packed(copy, weights.input, to, &epilogue, scratch);
+                self.input_sums(copy, made, weights.input, bias, gates, scratch);
             }
-            if lookup.is_shared() {
+            if copies {
                 self.hand_out(lookup, rows, gates);
             }
         })
@@ -219,30 +221,25 @@ impl Recurrent {
 
     /// Copies the gates' sums of some rows from their places, in the recursion's order.
     fn hand_out(&self, lookup: &Lookup<'_>, rows: Range<usize>, gates: &mut [f32]) {
-        let (panels, gates_row) = (self.columns() / PANEL, self.spread(self.columns()));
-        let grain = (GRAIN / (rows.len() * PANEL).max(1)).max(panels.div_ceil(8));
+        let (panels, panel_len, len) = (self.columns() / PANEL, self.gate_panel(), self.rows() * PANEL);
         let out = Shared::new(gates);
-        parallel_chunks(panels, grain, |panels| {
-            let columns = panels.start * PANEL..panels.end * PANEL;
-            let part = |row: usize| row * gates_row + columns.start..row * gates_row + columns.end;
-            let copy = |row: usize| {
-                let place = lookup.places[row] as usize;
-                if place != row {
-                    // SAFETY: tasks have disjoint columns, and the rows are different.
-                    let (from, to) = unsafe { (out.part(part(place)), out.part(part(row))) };
-                    to.copy_from_slice(from);
+        parallel_chunks(panels, (GRAIN / (rows.len() * PANEL).max(1)).max(1), |panels| {
+            for panel in panels {
+                // SAFETY: each panel belongs to one task.
+                let panel = unsafe { out.part(panel * panel_len..panel * panel_len + len) };
+                let panel = panel.as_chunks_mut::<PANEL>().0;
+                let copy = |row: usize| panel[row] = panel[lookup.places[row] as usize];
+                match self.reverse {
+                    true => rows.clone().rev().for_each(copy),
+                    false => rows.clone().for_each(copy),
                 }
-            };
-            match self.reverse {
-                true => rows.clone().rev().for_each(copy),
-                false => rows.clone().for_each(copy),
             }
         });
     }
 
     /// Sums the gates' gradients of each place, there.
     pub(super) fn sum_by_place(&self, lookup: &Lookup<'_>, dgates: &mut [f32]) {
-        let (len, panel_len, isa) = (self.rows() * PANEL, self.gradient_panel(), Isa::active());
+        let (len, panel_len, isa) = (self.rows() * PANEL, self.gate_panel(), Isa::active());
         let dgates = Shared::new(dgates);
         parallel_for(self.columns() / PANEL, |panel| {
             // SAFETY: each task has its own panel.

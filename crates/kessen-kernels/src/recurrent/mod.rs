@@ -141,15 +141,21 @@ impl Recurrent {
         self.columns() * k
     }
 
-    /// Distance of the rows of gates and states that the recursion walks: an odd number of cache lines, so that the
-    /// rows of a tile don't compete for the same places in the caches.
+    /// Distance of the rows that the recursion walks: an odd number of cache lines, so that the rows of a tile don't
+    /// compete for the same places in the caches.
     fn spread(&self, len: usize) -> usize {
         (len.div_ceil(PANEL) | 1) * PANEL
     }
 
-    /// Length of the gates kept for the backward pass, in an order of their own.
+    /// Distance of the panels of gates and of their gradients: an odd number of cache lines.
+    fn gate_panel(&self) -> usize {
+        (self.rows() | 1) * PANEL
+    }
+
+    /// Length of the gates kept for the backward pass, in an order of their own: `[columns/16][B·T][16]`, for the
+    /// products over all rows read their gradients so.
     pub fn gates_len(&self) -> usize {
-        self.rows() * self.spread(self.columns())
+        self.columns() / PANEL * self.gate_panel()
     }
 
     /// Length of what else is kept: an LSTM's c or a GRU's W_hn·h′ + b_hn, in an order of its own.
@@ -160,10 +166,11 @@ impl Recurrent {
         }
     }
 
-    /// Where the gates of sequence `b` at time `t` are kept: `[block of 16 units][gate][16]`.
-    pub fn gates_row(&self, b: usize, t: usize) -> std::ops::Range<usize> {
-        let start = (t * self.batch + b) * self.spread(self.columns());
-        start..start + self.columns()
+    /// Where panel number `block·G + gate` of the gates of sequence `b` at time `t` is kept: that gate of the sixteen
+    /// units of a block.
+    pub fn gate_place(&self, b: usize, t: usize, panel: usize) -> std::ops::Range<usize> {
+        let start = panel * self.gate_panel() + (t * self.batch + b) * PANEL;
+        start..start + PANEL
     }
 
     /// Where what else is kept of sequence `b` at time `t` lies: unit by unit.

@@ -5,6 +5,7 @@ use crate::gemm::prefetch;
 use crate::math::{self, flush};
 use crate::micro::{MAX_ROWS, PANEL};
 use crate::simd::{Float, LANES, Simd, kernel};
+use std::ops::Range;
 
 /// Where the values of a tile's rows lie: at some rows of a matrix, from some column on. Null stands for zeros.
 #[derive(Clone, Copy)]
@@ -42,22 +43,42 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// Where the matrix begins.
+    pub fn base(&self) -> *mut f32 {
+        self.base
+    }
+
+    /// Where row number `r` of the tile begins in the matrix.
+    #[inline(always)]
+    pub fn offset(&self, r: usize) -> usize {
+        self.rows[r] * self.step
+    }
+
     /// Row number `r` of the tile.
     #[inline(always)]
     fn at(&self, r: usize) -> *mut f32 {
-        self.base.wrapping_add(self.rows[r] * self.step)
+        self.base.wrapping_add(self.offset(r))
     }
 }
 
-/// Where the values of up to a tile's rows lie, for one block of units. Gates are whole panels; everything else has
-/// `width` lanes.
+/// Where the values of up to a tile's rows lie, for one block of units. Gates are whole panels, `gate` apart, and so
+/// are sums; everything else has `width` lanes.
 #[derive(Clone, Copy)]
 pub(super) struct Forward<'a> {
     pub cell: Cell,
     pub count: usize,
     pub width: usize,
-    /// Sums on entry, activated gates on return.
+    /// The gates' sums, or where `source` has those of the inputs, of the states only, `sum` apart.
+    pub sums: Place<'a>,
+    pub sum: usize,
+    /// The inputs' sums, from panel `panel` on.
+    pub source: Option<&'a Source>,
+    pub panel: usize,
+    /// How many gates have sums of the states beside those.
+    pub own: usize,
+    /// Activated gates (not of an Elman cell), where they are kept.
     pub gates: Place<'a>,
+    pub gate: usize,
     /// LSTM: c, written. GRU: W_hn·h′ + b_hn, read.
     pub extra: Place<'a>,
     /// LSTM: the c before. GRU: the h before.
@@ -73,8 +94,9 @@ pub(super) struct Backward<'a> {
     pub cell: Cell,
     pub count: usize,
     pub width: usize,
-    /// Activated gates.
+    /// Activated gates on entry (not of an Elman cell), gradients of their sums on return.
     pub gates: Place<'a>,
+    pub gate: usize,
     /// LSTM: c. GRU: W_hn·h′ + b_hn. Elman: y.
     pub extra: Place<'a>,
     /// LSTM: the c before. GRU: the h before.
@@ -84,13 +106,9 @@ pub(super) struct Backward<'a> {
     pub dh: Place<'a>,
     /// LSTM: dc, replaced by that of the step before. GRU: dh past the weights, replaced likewise. Whole panels.
     pub carry: Place<'a>,
-    /// Distance of the gates in `dgates` and `dgates_recurrent`; elsewhere they are neighbours.
-    pub gate: usize,
-    /// Gradients of the gates' sums.
-    pub dgates: Place<'a>,
-    /// GRU: those that go to the recurrent weights.
-    pub dgates_recurrent: Place<'a>,
-    /// Those again, for the product of the step before.
+    /// GRU: the gradients that go to the recurrent weights, `gate` apart.
+    pub recurrent: Place<'a>,
+    /// Those (of other cells, those of the gates' sums) again, as neighbours, for the product of the step before.
     pub state: Place<'a>,
     /// Where the gates' gradients are summed over rows and steps, in [`sums`] whole panels.
     pub sums: *mut f32,
@@ -101,6 +119,25 @@ pub(super) fn sums(cell: Cell) -> usize {
     cell.gates() + usize::from(cell == Cell::Gru)
 }
 
+/// A tile's rows of panels somewhere else.
+pub(super) struct Source {
+    pub rows: [*const f32; MAX_ROWS],
+    /// Distance of the panels.
+    pub panel: usize,
+}
+
+impl Source {
+    /// None yet.
+    pub const EMPTY: Source = Source { rows: [std::ptr::null(); MAX_ROWS], panel: 0 };
+
+    /// Asks for some panels of the first `count` rows.
+    pub fn ask(&self, count: usize, panels: Range<usize>) {
+        for row in &self.rows[..count] {
+            panels.clone().for_each(|k| prefetch(row.wrapping_add(k * self.panel), PANEL));
+        }
+    }
+}
+
 kernel! {
     /// One step of the cell. All places must be valid.
     pub(super) fn forward(p: &Forward<'_>) = forward_with;
@@ -108,16 +145,11 @@ kernel! {
     pub(super) fn backward(p: &Backward<'_>) = backward_with;
 }
 
-/// Panel number `k` behind `p`.
+/// The panel at `p`.
 #[inline(always)]
-fn panel<S: Simd>(s: S, p: *const f32, k: usize) -> S::F {
+fn panel<S: Simd>(s: S, p: *const f32) -> S::F {
     // SAFETY: the caller of the kernel vouches for whole panels.
-    s.load(unsafe { &*p.add(k * PANEL).cast() })
-}
-
-#[inline(always)]
-fn put_panel<S: Simd>(v: S::F, p: *mut f32, k: usize) {
-    put(v, p.wrapping_add(k * PANEL));
+    s.load(unsafe { &*p.cast() })
 }
 
 /// Stores a panel at `p`.
@@ -125,6 +157,34 @@ fn put_panel<S: Simd>(v: S::F, p: *mut f32, k: usize) {
 fn put<F: Float>(v: F, p: *mut f32) {
     // SAFETY: the caller of the kernel vouches for whole panels.
     v.store(unsafe { &mut *p.cast::<[f32; LANES]>() });
+}
+
+/// One panel per gate, `gate` apart.
+#[inline(always)]
+fn gates<S: Simd, const N: usize>(s: S, p: *const f32, gate: usize) -> [S::F; N] {
+    std::array::from_fn(|k| panel(s, p.wrapping_add(k * gate)))
+}
+
+/// The sums of row `r`'s gates.
+#[inline(always)]
+fn sums_of<S: Simd, const N: usize>(s: S, p: &Forward<'_>, r: usize) -> [S::F; N] {
+    let own = p.sums.at(r);
+    let Some(source) = p.source else { return gates(s, own, p.sum) };
+    let mut sums = gates(s, source.rows[r].wrapping_add(p.panel * source.panel), source.panel);
+    for k in 0..N {
+        if k < p.own {
+            sums[k] = sums[k] + panel(s, own.wrapping_add(k * p.sum));
+        }
+    }
+    sums
+}
+
+/// Stores one panel per gate, `gate` apart, if there is a place.
+#[inline(always)]
+fn keep_gates<F: Float, const N: usize>(values: [F; N], p: *mut f32, gate: usize) {
+    if !p.is_null() {
+        put_gates(values, p, gate);
+    }
 }
 
 /// Stores one panel per gate, `gate` apart.
@@ -154,10 +214,10 @@ fn put_part<S: Simd>(v: S::F, p: *mut f32, width: usize) {
 #[inline(always)]
 fn forward_with<S: Simd>(s: S, p: &Forward<'_>) {
     for r in 0..p.count {
-        let gates = p.gates.at(r);
+        let at = p.gates.at(r);
         let h = match p.cell {
             Cell::Elman(f) => {
-                let v = panel(s, gates, 0);
+                let [v] = sums_of(s, p, r);
                 match f {
                     Activation::Tanh => math::tanh(s, v),
                     Activation::Relu => s.splat(0.0).max(v),
@@ -169,31 +229,25 @@ fn forward_with<S: Simd>(s: S, p: &Forward<'_>) {
                 }
             }
             Cell::Lstm => {
-                let i = math::sigmoid(s, panel(s, gates, 0));
-                let f = math::sigmoid(s, panel(s, gates, 1));
-                let g = math::tanh(s, panel(s, gates, 2));
-                let o = math::sigmoid(s, panel(s, gates, 3));
+                let [i, f, g, o] = sums_of(s, p, r);
+                let (i, f) = (math::sigmoid(s, i), math::sigmoid(s, f));
+                let (g, o) = (math::tanh(s, g), math::sigmoid(s, o));
                 let c = flush(s, f.mul_add(part(s, p.before.at(r), p.width), i * g));
-                put_panel::<S>(i, gates, 0);
-                put_panel::<S>(f, gates, 1);
-                put_panel::<S>(g, gates, 2);
-                put_panel::<S>(o, gates, 3);
+                keep_gates([i, f, g, o], at, p.gate);
                 put_part::<S>(c, p.extra.at(r), p.width);
                 o * math::tanh(s, c)
             }
             Cell::Gru => {
-                let reset = math::sigmoid(s, panel(s, gates, 0));
-                let z = math::sigmoid(s, panel(s, gates, 1));
-                let n = math::tanh(s, reset.mul_add(panel(s, p.extra.at(r), 0), panel(s, gates, 2)));
-                put_panel::<S>(reset, gates, 0);
-                put_panel::<S>(z, gates, 1);
-                put_panel::<S>(n, gates, 2);
+                let [reset, z, n] = sums_of(s, p, r);
+                let (reset, z) = (math::sigmoid(s, reset), math::sigmoid(s, z));
+                let n = math::tanh(s, reset.mul_add(panel(s, p.extra.at(r)), n));
+                keep_gates([reset, z, n], at, p.gate);
                 z.mul_add(part(s, p.before.at(r), p.width) - n, n)
             }
         };
         let h = flush(s, h);
         put_part::<S>(h, p.y.at(r), p.width);
-        put_panel::<S>(h, p.state.at(r), 0);
+        put(h, p.state.at(r));
     }
 }
 
@@ -235,14 +289,15 @@ fn add_to<F: Float, const N: usize>(sums: &mut [F; N], values: [F; N]) {
 #[inline(always)]
 fn keep_sums<S: Simd, const N: usize>(s: S, p: &Backward<'_>, sums: [S::F; N]) {
     for k in 0..N {
-        put_panel::<S>(panel(s, p.sums, k) + sums[k], p.sums, k);
+        let at = p.sums.wrapping_add(k * PANEL);
+        put(panel(s, at) + sums[k], at);
     }
 }
 
 /// The gradient of row `r`'s h.
 #[inline(always)]
 fn gradient_of_h<S: Simd>(s: S, p: &Backward<'_>, r: usize) -> S::F {
-    part(s, p.dy.at(r), p.width) + panel(s, p.dh.at(r), 0)
+    part(s, p.dy.at(r), p.width) + panel(s, p.dh.at(r))
 }
 
 #[inline(always)]
@@ -259,8 +314,8 @@ fn elman_backward<S: Simd>(s: S, p: &Backward<'_>, r: usize, f: Activation) -> [
         Activation::Identity => one,
     };
     let d = flush(s, dh * slope);
-    put_panel::<S>(d, p.dgates.at(r), 0);
-    put_panel::<S>(d, p.state.at(r), 0);
+    put(d, p.gates.at(r));
+    put(d, p.state.at(r));
     [d]
 }
 
@@ -268,34 +323,33 @@ fn elman_backward<S: Simd>(s: S, p: &Backward<'_>, r: usize, f: Activation) -> [
 fn lstm_backward<S: Simd>(s: S, p: &Backward<'_>, r: usize) -> [S::F; 4] {
     let dh = gradient_of_h(s, p, r);
     let one = s.splat(1.0);
-    let (i, f) = (panel(s, p.gates.at(r), 0), panel(s, p.gates.at(r), 1));
-    let (g, o) = (panel(s, p.gates.at(r), 2), panel(s, p.gates.at(r), 3));
+    let [i, f, g, o] = gates(s, p.gates.at(r), p.gate);
     let t = math::tanh(s, part(s, p.extra.at(r), p.width));
-    let dc = (dh * o).mul_add((one - t) * (one + t), panel(s, p.carry.at(r), 0));
+    let dc = (dh * o).mul_add((one - t) * (one + t), panel(s, p.carry.at(r)));
     let di = dc * g * i * (one - i);
     let df = dc * part(s, p.before.at(r), p.width) * f * (one - f);
     let dg = dc * i * (one - g) * (one + g);
     let d_o = dh * t * o * (one - o);
     let (di, df, dg, d_o) = (flush(s, di), flush(s, df), flush(s, dg), flush(s, d_o));
     let d = [di, df, dg, d_o];
-    put_gates(d, p.dgates.at(r), p.gate);
+    put_gates(d, p.gates.at(r), p.gate);
     put_gates(d, p.state.at(r), PANEL);
-    put_panel::<S>(flush(s, dc * f), p.carry.at(r), 0);
+    put(flush(s, dc * f), p.carry.at(r));
     d
 }
 
 #[inline(always)]
 fn gru_backward<S: Simd>(s: S, p: &Backward<'_>, r: usize) -> [S::F; 4] {
     let one = s.splat(1.0);
-    let (reset, z, n) = (panel(s, p.gates.at(r), 0), panel(s, p.gates.at(r), 1), panel(s, p.gates.at(r), 2));
-    let dh = gradient_of_h(s, p, r) + panel(s, p.carry.at(r), 0);
+    let [reset, z, n] = gates(s, p.gates.at(r), p.gate);
+    let dh = gradient_of_h(s, p, r) + panel(s, p.carry.at(r));
     let dn = flush(s, dh * (one - z) * (one - n) * (one + n));
     let dz = flush(s, dh * (part(s, p.before.at(r), p.width) - n) * z * (one - z));
-    let dr = flush(s, dn * panel(s, p.extra.at(r), 0) * reset * (one - reset));
+    let dr = flush(s, dn * panel(s, p.extra.at(r)) * reset * (one - reset));
     let dn_recurrent = flush(s, dn * reset);
-    put_gates([dr, dz, dn], p.dgates.at(r), p.gate);
-    put_gates([dr, dz, dn_recurrent], p.dgates_recurrent.at(r), p.gate);
+    put_gates([dr, dz, dn], p.gates.at(r), p.gate);
+    put_gates([dr, dz, dn_recurrent], p.recurrent.at(r), p.gate);
     put_gates([dr, dz, dn_recurrent], p.state.at(r), PANEL);
-    put_panel::<S>(flush(s, dh * z), p.carry.at(r), 0);
+    put(flush(s, dh * z), p.carry.at(r));
     [dr, dz, dn, dn_recurrent]
 }

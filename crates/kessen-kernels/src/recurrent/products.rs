@@ -13,10 +13,10 @@ use crate::threads::{self, Shared, parallel_for};
 use std::ops::Range;
 
 /// Multiply-adds below which the products stay on the calling thread.
-const SERIAL_WORK: usize = 1 << 20;
+pub(super) const SERIAL_WORK: usize = 1 << 20;
 
 impl Recurrent {
-    /// Elements of scratch that the products need beside the transposed weights.
+    /// Elements of scratch that a product needs beside its operands.
     pub(super) fn products_scratch(&self) -> usize {
         threads::count() * COPY_LEN
     }
@@ -42,19 +42,19 @@ impl Recurrent {
                 (&*parts.x, self.spread(inputs))
             }
         };
-        let recurrent = if self.cell == Cell::Gru { &*parts.recurrent } else { &*parts.dgates };
+        let recurrent = if self.cell == Cell::Gru { &*parts.recurrent } else { &*out.gates };
         let row = self.spread(hidden);
         let before = &parts.outputs[self.first_output() * row..];
         let later = self.rows_after_zeros(sequences, kept);
         let of_recurrent = self.weight_product(before, row, recurrent, out.recurrent, hidden, later);
-        let of_input = self.weight_product(x, x_row, parts.dgates, out.input, inputs, 0..self.rows());
+        let of_input = self.weight_product(x, x_row, out.gates, out.input, inputs, 0..self.rows());
         let (family, serial) =
             (Family::active(), self.rows() * self.columns() * inputs.max(hidden) <= SERIAL_WORK);
         let rows = match kept.x {
             Inputs::Lookup(lookup) if lookup.is_shared() => {
                 // SAFETY: factors, gradients and results have the layer's lengths.
                 unsafe { of_recurrent.run(family, hidden, serial, parts.rest) }
-                self.sum_by_place(&lookup, parts.dgates);
+                self.sum_by_place(&lookup, out.gates);
                 let rows = lookup.region();
                 let b = of_input.b.wrapping_add(rows.start * PANEL);
                 let of_input = Product { k: rows.len(), b, ..of_input };
@@ -89,7 +89,7 @@ impl Recurrent {
         self.transpose_weights(weights.input, inputs, turned);
         let brings_out = self.batch_first && matches!(x, Inputs::Rows(_));
         let (to, add) = if brings_out { (&mut *parts.x, false) } else { (&mut *dx, out.accumulate_x) };
-        let product = self.input_gradient(parts.dgates, turned, to, add);
+        let product = self.input_gradient(out.gates, turned, to, add);
         let product = Product { a: product.a.wrapping_add(rows.start * PANEL), ..product };
         // SAFETY: gradients, weights and result have the layer's lengths.
         unsafe { product.run(family, rows.len(), serial, copies) }
@@ -131,7 +131,7 @@ impl Recurrent {
             a_panel: None,
             b: dgates.as_ptr().wrapping_add(rows.start * PANEL),
             b_row: PANEL as isize,
-            b_panel: self.gradient_panel() as isize,
+            b_panel: self.gate_panel() as isize,
             c: out.as_mut_ptr(),
             c_row: PANEL as isize,
             c_panel: (k * PANEL) as isize,
@@ -149,7 +149,7 @@ impl Recurrent {
             a: dgates.as_ptr(),
             a_row: PANEL as isize,
             a_col: 1,
-            a_panel: Some(self.gradient_panel() as isize),
+            a_panel: Some(self.gate_panel() as isize),
             b: turned.as_ptr(),
             b_row: PANEL as isize,
             b_panel: (self.columns() * PANEL) as isize,

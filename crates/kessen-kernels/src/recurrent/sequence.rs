@@ -2,10 +2,12 @@
 
 use super::Recurrent;
 use super::backward::Kept;
+use super::point::Place;
 use crate::Indices;
 use crate::gemm::even;
-use crate::micro::{Family, MAX_ROWS, PANEL, Rows};
-use crate::threads::{Shared, parallel_chunks, parallel_for};
+use crate::micro::{Family, MAX_ROWS, PANEL, Rows, Soon};
+use crate::threads::{Address, Shared, parallel_chunks, parallel_for};
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Bytes of recurrent weights up to which a core keeps them in its own cache.
@@ -20,7 +22,35 @@ const GROUP: usize = 8;
 const STEP_WORK: usize = 40 * 1024;
 
 /// Tiles of a step that are made together, and go through all blocks of hidden units together.
-const TILES: usize = 4;
+pub(super) const TILES: usize = 4;
+
+/// A tile's own rows of up to four panels, none across two cache lines. Not cleared: what is read has been written.
+#[repr(align(64))]
+pub(super) struct Buffer(pub [MaybeUninit<f32>; MAX_ROWS * 4 * PANEL]);
+
+impl Buffer {
+    /// With nothing written.
+    #[inline(always)]
+    pub fn new() -> Self {
+        Buffer([MaybeUninit::uninit(); MAX_ROWS * 4 * PANEL])
+    }
+
+    /// Where the first row begins.
+    pub fn base(&mut self) -> *mut f32 {
+        self.0.as_mut_ptr().cast()
+    }
+}
+
+/// The rows of a tile's own buffer.
+pub(super) const ROWS: [usize; MAX_ROWS] = {
+    let mut rows = [0; MAX_ROWS];
+    let mut r = 0;
+    while r < MAX_ROWS {
+        rows[r] = r;
+        r += 1;
+    }
+    rows
+};
 
 /// Up to a tile's rows: sequences that have the step at hand, and where that lies.
 #[derive(Clone, Copy)]
@@ -49,12 +79,12 @@ impl Tile {
         self.sequences[..self.count].iter().copied()
     }
 
-    /// The rows of a product: `A`'s lie `a_row` apart sequence by sequence, `C`'s `c_row` apart row by row.
-    pub fn product_rows(&self, a_row: usize, c_row: usize) -> Rows {
+    /// The rows of a product: `A`'s lie `a_row` apart sequence by sequence, `C`'s where `c` says.
+    pub fn product_rows(&self, a_row: usize, c: &Place<'_>) -> Rows {
         let mut rows = Rows::strided(0, 0);
         for r in 0..self.count {
             rows.a[r] = (self.sequences[r] * a_row) as isize;
-            rows.c[r] = (self.rows[r] * c_row) as isize;
+            rows.c[r] = c.offset(r) as isize;
         }
         rows
     }
@@ -188,19 +218,19 @@ impl Sequences<'_> {
     }
 
     /// Whether threads share the batch and go through all steps without waiting for each other.
-    fn shares_batch(&self) -> bool {
+    pub fn shares_batch(&self) -> bool {
         let weights = self.layer.weight_len(self.layer.hidden);
         weights * size_of::<f32>() <= CACHED && self.layer.batch >= 2 * GROUP
     }
 
     /// How many steps at a time the forward pass makes the gates' sums for, so that those are still in the cache when
     /// their steps come.
-    pub fn steps_at_once(&self, gates_row: usize) -> usize {
+    pub fn steps_at_once(&self) -> usize {
         let ends_differ = self.layer.reverse && self.lengths.is_some();
         if ends_differ || self.shares_batch() {
             return self.layer.time.max(1);
         }
-        (GATES / (self.layer.batch * gates_row).max(1)).max(1)
+        (GATES / (self.layer.batch * self.layer.columns()).max(1)).max(1)
     }
 
     /// The times of some steps; where sequences are read backwards and their lengths differ, all times.
@@ -249,6 +279,17 @@ impl Recurrent {
     /// How many rows the outputs that [`Recurrent::gather_outputs`] brings together begin in front of the first row.
     pub(super) fn first_output(&self) -> usize {
         if self.reverse { self.batch } else { 0 }
+    }
+
+    /// The gates of a tile, whose rows are neighbours unless sequences that are read backwards end at different times.
+    pub(super) fn soon(&self, gates: Address<f32>, tile: &Tile, block: usize, wide: usize) -> Soon {
+        let first = self.cell.gates() * block * self.gate_panel() + tile.rows[0] * PANEL;
+        Soon {
+            from: gates.get().wrapping_add(first),
+            line: PANEL as isize,
+            block: self.gate_panel() as isize,
+            lines: self.cell.gates() * wide * PANEL,
+        }
     }
 
     /// Brings the h before and after each step together in the kernels' own order, see `Parts::outputs`; 0 where there is

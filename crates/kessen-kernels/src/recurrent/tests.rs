@@ -172,12 +172,11 @@ impl Case {
                 start,
                 lengths,
                 y: &y,
-                gates: &gates,
                 extra: &extra,
                 dy: Some(&self.grads[0]),
                 dend: States { h: Some(&self.grads[1]), c: Some(&self.grads[2]) },
             };
-            results.extend(self.run_backward(&weights, &kept));
+            results.extend(self.run_backward(&weights, &kept, &gates));
         }
         results
     }
@@ -202,7 +201,7 @@ impl Case {
         y.done()
     }
 
-    fn run_backward(&self, weights: &Weights<'_>, kept: &Kept<'_>) -> Vec<Vec<f32>> {
+    fn run_backward(&self, weights: &Weights<'_>, kept: &Kept<'_>, gates: &[f32]) -> Vec<Vec<f32>> {
         let l = &self.layer;
         let state = l.batch * l.hidden;
         let lens = [
@@ -215,6 +214,7 @@ impl Case {
             state,
         ];
         let mut g = lens.map(Guarded::new);
+        let mut gates = Guarded::of(gates);
         let mut scratch = Guarded::new(match kept.x {
             Inputs::Rows(_) => l.backward_scratch(),
             Inputs::Lookup(_) => l.backward_lookup_scratch(),
@@ -229,9 +229,11 @@ impl Case {
             bias_recurrent: Some(bias_recurrent),
             h: Some(h),
             c: Some(c),
+            gates: gates.slice(),
         };
         l.backward(weights, kept, &mut out, scratch.slice()).unwrap();
         scratch.done();
+        gates.done();
         let mut g = g.map(Guarded::done);
         for (i, k) in [(1, l.inputs), (2, l.hidden), (3, 1), (4, 1)] {
             let mut plain = vec![0.0; l.cell.gates() * l.hidden * k];
@@ -347,20 +349,20 @@ fn a_second_direction_adds_to_the_inputs_gradient() {
     l.pack_weight(w_ih, 4, &mut input);
     l.pack_weight(w_hh, 5, &mut recurrent);
     let weights = Weights { input: &input, recurrent: &recurrent, bias_input: None, bias_recurrent: None };
-    let (y, gates, extra) = (vec![0.1; l.output_len()], vec![0.2; l.gates_len()], vec![0.3; l.extra_len()]);
+    let (y, extra) = (vec![0.1; l.output_len()], vec![0.3; l.extra_len()]);
     let run = |accumulate_x: bool, start: &[f32]| {
         let kept = Kept {
             x: Inputs::Rows(x),
             start: States::default(),
             lengths: None,
             y: &y,
-            gates: &gates,
             extra: &extra,
             dy: Some(&case.grads[0]),
             dend: States::default(),
         };
         let mut dx = start.to_vec();
         let (mut a, mut b) = (vec![0.0; input.len()], vec![0.0; recurrent.len()]);
+        let mut gates = vec![0.2; l.gates_len()];
         let mut out = Gradients {
             x: Some(&mut dx),
             accumulate_x,
@@ -370,6 +372,7 @@ fn a_second_direction_adds_to_the_inputs_gradient() {
             bias_recurrent: None,
             h: None,
             c: None,
+            gates: &mut gates,
         };
         l.backward(&weights, &kept, &mut out, &mut vec![0.0; l.backward_scratch()]).unwrap();
         dx

@@ -2,11 +2,11 @@
 
 use super::backward::{Gradients, Kept, Parts};
 use super::point::{self, Place};
-use super::sequence::{Sequences, Share, Tile as Batch, lanes, panels, tile_rows};
+use super::sequence::{Buffer, ROWS, Sequences, Share, Tile as Batch, lanes, panels, tile_rows};
 use super::{Cell, Recurrent};
 use crate::gemm::even;
 use crate::isa::Isa;
-use crate::micro::{Family, Finish, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
+use crate::micro::{Family, Finish, PANEL, Rows, Soon, Sum, Tile};
 use crate::threads::{Address, Shared, parallel_for};
 use std::mem::MaybeUninit;
 
@@ -20,8 +20,7 @@ impl Recurrent {
         out: &mut Gradients<'_>,
     ) {
         let family = Family::active();
-        let dgates = Address(parts.dgates.as_mut_ptr());
-        let gru = self.cell == Cell::Gru;
+        let gates = Address(out.gates.as_mut_ptr());
         let dy = match kept.dy {
             Some(dy) if self.batch_first => {
                 sequences.bring_in(dy, self.output_row, self.hidden, parts.dy, self.hidden, 0..self.time);
@@ -32,15 +31,15 @@ impl Recurrent {
         let pass = Pass {
             dy,
             states: Address(parts.states.as_mut_ptr()),
-            gates_row: self.spread(self.columns()),
+            state_row: self.spread(self.columns()),
             sequences,
             kept,
             outputs: parts.outputs,
             family,
             isa: Isa::active(),
             transposed: parts.transposed,
-            dgates,
-            recurrent: if gru { Address(parts.recurrent.as_mut_ptr()) } else { dgates },
+            gates,
+            recurrent: Address(parts.recurrent.as_mut_ptr()),
             carry: Address(parts.carry.as_mut_ptr()),
             sums: Address(parts.sums.as_mut_ptr()),
         };
@@ -59,20 +58,6 @@ impl Recurrent {
     }
 }
 
-/// The rows of a tile's own buffer.
-const ROWS: [usize; MAX_ROWS] = {
-    let mut rows = [0; MAX_ROWS];
-    let mut r = 0;
-    while r < MAX_ROWS {
-        rows[r] = r;
-        r += 1;
-    }
-    rows
-};
-
-/// A tile's dh: rows of at most four blocks. Not cleared, since [`Pass::product`] writes what is read.
-type Buffer = [MaybeUninit<f32>; MAX_ROWS * 4 * PANEL];
-
 /// The recursion's operands.
 struct Pass<'a> {
     sequences: Sequences<'a>,
@@ -86,8 +71,9 @@ struct Pass<'a> {
     dy: Option<(&'a [f32], usize)>,
     /// The gates' gradients of even and of odd steps.
     states: Address<f32>,
-    gates_row: usize,
-    dgates: Address<f32>,
+    state_row: usize,
+    /// The gates, and then their gradients.
+    gates: Address<f32>,
     recurrent: Address<f32>,
     carry: Address<f32>,
     /// The gates' gradients summed over rows, by group of sequences and block.
@@ -95,14 +81,22 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Where step `s` keeps the gates' gradients for the product of the step before it, `[B, gates_row]`.
+    /// Where step `s` keeps the gates' gradients for the product of the step before it, `[B, state_row]`.
     fn state(&self, s: usize) -> *mut f32 {
-        self.states.get().wrapping_add(s % 2 * self.sequences.layer.batch * self.gates_row)
+        self.states.get().wrapping_add(s % 2 * self.sequences.layer.batch * self.state_row)
     }
 
     /// What the step after `s` (the first one for `None`) sends back through W_hh, or the gradient of the last state,
-    /// for `wide` blocks; rows of the buffer are `wide` panels.
-    fn product(&self, s: Option<usize>, tile: &Batch, block: usize, wide: usize, buffer: &mut Buffer) {
+    /// for `wide` blocks: a tile's dh; rows of the buffer are `wide` panels. What is `soon` read arrives meanwhile.
+    fn product(
+        &self,
+        s: Option<usize>,
+        tile: &Batch,
+        block: usize,
+        wide: usize,
+        soon: Soon,
+        buffer: &mut Buffer,
+    ) {
         let layer = self.sequences.layer;
         let (columns, row_len) = (layer.columns(), wide * PANEL);
         let later = s.map_or(0, |s| s + 1);
@@ -110,12 +104,12 @@ impl Pass<'_> {
         let mut count = 0;
         for (r, b) in tile.iter().enumerate() {
             if later < self.sequences.len(b) {
-                rows.a[count] = (b * self.gates_row) as isize;
+                rows.a[count] = (b * self.state_row) as isize;
                 rows.c[count] = (r * row_len) as isize;
                 count += 1;
                 continue;
             }
-            let to = &mut buffer[r * row_len..(r + 1) * row_len];
+            let to = &mut buffer.0[r * row_len..(r + 1) * row_len];
             to.fill(MaybeUninit::new(0.0));
             if let Some(dh) = self.kept.dend.h {
                 let (unit, width) = (block * PANEL, row_len.min(layer.hidden - block * PANEL));
@@ -130,10 +124,10 @@ impl Pass<'_> {
         let t = Tile {
             a: self.state(later).cast_const(),
             b: self.transposed[block * columns * PANEL..].as_ptr(),
-            c: buffer.as_mut_ptr().cast(),
+            c: buffer.base(),
             c_panel: PANEL as isize,
             tail: PANEL,
-            soon: Soon::NONE,
+            soon,
             finish: Finish::plain(false),
         };
         // SAFETY: rows of the gates' gradients that later steps have written, panels of the transposed weights, and
@@ -156,9 +150,9 @@ impl Pass<'_> {
                 for part in 0..layer.batch.div_ceil(most) {
                     let batch = even(layer.batch, most, part);
                     let tile = Batch::of(batch.clone());
-                    let mut buffer: Buffer = [MaybeUninit::uninit(); MAX_ROWS * 4 * PANEL];
-                    self.product(None, &tile, block, wide, &mut buffer);
-                    for (b, dh) in batch.zip(buffer.chunks_exact(wide * PANEL)) {
+                    let mut buffer = Buffer::new();
+                    self.product(None, &tile, block, wide, Soon::NONE, &mut buffer);
+                    for (b, dh) in batch.zip(buffer.0.chunks_exact(wide * PANEL)) {
                         // SAFETY: each task has its own units; the carries are complete and so are the tile's rows of dh.
                         let (to, dh, carry) = unsafe {
                             let carry = self.carry.get().add(b * padded + unit);
@@ -194,27 +188,26 @@ impl Pass<'_> {
 
     /// Step `s` of the tile's sequences for `wide` blocks from `block` on, whose sums of gradients lie at `sums`.
     fn tile(&self, s: usize, tile: &Batch, block: usize, wide: usize, sums: *mut f32) {
-        let mut buffer: Buffer = [MaybeUninit::uninit(); MAX_ROWS * 4 * PANEL];
+        let mut buffer = Buffer::new();
         let layer = self.sequences.layer;
-        let (panel, gates) = (layer.gradient_panel(), layer.cell.gates());
+        let (panel, gates) = (layer.gate_panel(), layer.cell.gates());
         let places = self.places(s, tile, block, sums);
         Self::ask(&places, wide);
-        self.product(Some(s), tile, block, wide, &mut buffer);
-        let dh = Place::read(buffer.as_ptr().cast(), wide * PANEL, &ROWS);
+        self.product(Some(s), tile, block, wide, layer.soon(self.gates, tile, block, wide), &mut buffer);
+        let dh = Place::new(buffer.base(), wide * PANEL, &ROWS);
         for k in 0..wide {
             let unit = k * PANEL;
             point::backward(
                 self.isa,
                 &point::Backward {
                     width: lanes(layer, block + k),
-                    gates: places.gates.along(gates * unit),
+                    gates: places.gates.along(k * gates * panel),
                     extra: places.extra.along(unit),
                     before: places.before.along(unit),
                     dy: places.dy.along(unit),
                     dh: dh.along(unit),
                     carry: places.carry.along(unit),
-                    dgates: places.dgates.along(k * gates * panel),
-                    dgates_recurrent: places.dgates_recurrent.along(k * gates * panel),
+                    recurrent: places.recurrent.along(k * gates * panel),
                     state: places.state.along(gates * unit),
                     sums: sums.wrapping_add(unit * point::sums(layer.cell)),
                     ..places
@@ -223,15 +216,14 @@ impl Pass<'_> {
         }
     }
 
-    /// Asks for what the cells will read and write: it arrives while the product is made.
+    /// Asks for what else the cells will read and write: it arrives while the product is made.
     fn ask(places: &point::Backward<'_>, wide: usize) {
         let (count, len, gates) = (places.count, wide * PANEL, places.cell.gates());
         places.dy.ask(count, len);
         places.before.ask(count, len);
         places.extra.ask(count, len);
         places.carry.ask(count, if gates > 1 { len } else { 0 });
-        places.gates.ask(count, gates * len);
-        (0..gates * wide).for_each(|k| places.dgates.along(k * places.gate).ask(count, PANEL));
+        (0..gates * wide).for_each(|k| places.recurrent.along(k * places.gate).ask(count, PANEL));
     }
 
     /// Where everything but dh lies from one block on.
@@ -257,25 +249,21 @@ impl Pass<'_> {
             (Cell::Lstm, _) => (cells(0), cells(sequences.row_before())),
             (Cell::Gru, _) => (cells(0), output(0)),
         };
-        let panels = gates * block * layer.gradient_panel();
+        let panels = gates * block * layer.gate_panel();
         let gradients = |at: &Address<f32>| Place::new(at.get().wrapping_add(panels), PANEL, &tile.rows);
         point::Backward {
             cell: layer.cell,
             count: tile.count,
             width: lanes(layer, block),
-            gates: match layer.cell {
-                Cell::Elman(_) => zeros,
-                _ => Place::read(kept.gates[gates * unit..].as_ptr(), self.gates_row, &tile.rows),
-            },
+            gates: gradients(&self.gates),
+            gate: layer.gate_panel(),
             extra,
             before,
             dy: self.dy.map_or(zeros, |(dy, row)| Place::read(dy[unit..].as_ptr(), row, &tile.rows)),
             dh: zeros,
             carry: Place::new(self.carry.get().wrapping_add(unit), padded, &tile.sequences),
-            gate: layer.gradient_panel(),
-            dgates: gradients(&self.dgates),
-            dgates_recurrent: gradients(&self.recurrent),
-            state: Place::new(self.state(s).wrapping_add(gates * unit), self.gates_row, &tile.sequences),
+            recurrent: if layer.cell == Cell::Gru { gradients(&self.recurrent) } else { zeros },
+            state: Place::new(self.state(s).wrapping_add(gates * unit), self.state_row, &tile.sequences),
             sums,
         }
     }

@@ -3,15 +3,11 @@
 //!
 //! Worth it where neither table nor weights change and more rows are looked up than the table has.
 
-use super::forward::Outputs;
+use super::forward::{Outputs, Sums};
 use super::{Recurrent, States, Weights};
 use crate::epilogue::Epilogue;
 use crate::gemm::Gemm;
-use crate::threads::{Shared, parallel_chunks};
 use crate::{Error, Indices};
-
-/// Elements of one task.
-const GRAIN: usize = 16 * 1024;
 
 impl Recurrent {
     fn table_product(&self, rows: usize) -> Gemm {
@@ -68,26 +64,14 @@ impl Recurrent {
         scratch: &mut [f32],
     ) -> Result<(), Error> {
         assert!(ids.len() == self.batch * self.time, "recurrent: ids");
-        let (batch, columns, row) = (self.batch, self.columns(), self.spread(self.columns()));
-        let rows = projected.len() / columns.max(1);
+        let rows = projected.len() / self.columns().max(1);
         if let Some(place) = (0..ids.len()).find(|&i| ids.get(i) < 0 || ids.get(i) as usize >= rows) {
             let found = ids.show(place);
             return Err(Error::Descriptor(format!(
                 "id {found} at place {place} is no row of a table of {rows}"
             )));
         }
-        self.run(weights, start, lengths, out, scratch, |sequences, times, _, _, _, gates| {
-            let gates = Shared::new(gates);
-            parallel_chunks(times.len(), (GRAIN / (batch * columns).max(1)).max(1), |part| {
-                let part = part.start + times.start..part.end + times.start;
-                for (t, b) in part.flat_map(|t| (0..batch).map(move |b| (t, b))) {
-                    let from = ids.get(sequences.outer_row_at(b, t)) as usize * columns;
-                    let at = (t * batch + b) * row;
-                    // SAFETY: rows are disjoint.
-                    let to = unsafe { gates.part(at..at + columns) };
-                    to.copy_from_slice(&projected[from..from + columns]);
-                }
-            });
-        })
+        let sums = Sums::Table(projected, ids);
+        self.run(weights, start, lengths, sums, out, scratch, |_, _, _, _, _, _| {})
     }
 }

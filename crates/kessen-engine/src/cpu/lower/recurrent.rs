@@ -146,12 +146,6 @@ impl List {
     }
 }
 
-/// Where the kernel's gates end and its `extra` begins in what is kept as gates.
-fn split_gates<'v>(desc: &Recurrent, gates: &'v [f32], cells: Option<&'v [f32]>) -> (&'v [f32], &'v [f32]) {
-    let (gates, behind) = gates.split_at(desc.gates_len());
-    (gates, cells.unwrap_or(behind))
-}
-
 /// A length that is no length.
 fn check_lengths(
     path: &str,
@@ -203,24 +197,29 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
         reads.add(buf);
     });
     let bias = bias.map(|bufs| bufs.map(|buf| reads.add(buf)));
+    let needs_gates = tokens.is_none();
     let projected = reads.maybe(tokens.map(|t| t.projected));
     let table = reads.maybe(looked.map(|[_, table]| table));
     let [lengths, h0, c0] = [places.lengths, places.hidden, places.cell].map(|at| {
         let buf = at.map(|i| b.plain(node.inputs[i]));
         reads.maybe(buf)
     });
-    let scratch = desc.forward_scratch().max(desc.forward_lookup_scratch());
+    let scratch = match looked {
+        Some(_) => desc.forward_lookup_scratch(),
+        None => desc.forward_scratch(),
+    };
     let mut writes = List(vec![b.result(node.outputs[0], Layout::Plain), b.scratch(scratch)]);
     let keeps = [places.gates, places.cells].into_iter().flatten().any(|i| b.is_needed(node.outputs[i]));
-    let [gates, cells] = [places.gates, places.cells].map(|at| {
-        let buf = at.map(|i| node.outputs[i]).map(|v| match keeps {
-            true => b.result(v, Layout::Kernel),
-            false => b.scratch(b.kernel_layout(v).len(&[])),
-        });
-        writes.maybe(buf)
-    });
-    // An Elman network keeps nothing, but its kernel works on its gates all the same.
-    let gates = At(Some(gates.0.unwrap_or_else(|| writes.add(b.scratch(desc.gates_len())))));
+    // The kernel may need the place of gates that are not kept; a GRU's m lies behind it.
+    let gates_len = if keeps || needs_gates { desc.gates_len() } else { 0 };
+    let behind = if places.cells.is_some() { 0 } else { desc.extra_len() };
+    let kept = |b: &mut PlanBuilder<'_>, at: Option<usize>, len: usize| match at.filter(|_| keeps) {
+        Some(i) => b.result(node.outputs[i], Layout::Kernel),
+        None => b.scratch(len),
+    };
+    let gates = writes.add(kept(b, places.gates, gates_len + behind));
+    let cells = places.cells.map(|i| kept(b, Some(i), desc.extra_len()));
+    let cells = writes.maybe(cells);
     let last = |b: &mut PlanBuilder<'_>, there: bool, i: usize| {
         (there && b.is_needed(node.outputs[i])).then(|| b.result(node.outputs[i], Layout::Plain))
     };
@@ -242,7 +241,7 @@ pub(crate) fn lower(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
             bias_recurrent: bias.map(|[_, k]| views.read(k)),
         };
         let start = States { h: h0.read(views), c: c0.read(views) };
-        let (gates, behind) = gates.write(views).unwrap_or_default().split_at_mut(desc.gates_len());
+        let (gates, behind) = views.write(gates).split_at_mut(gates_len);
         let extra = cells.write(views).unwrap_or(behind);
         let mut out = Outputs { y: views.write(0), gates, extra, h: h.write(views), c: c.write(views) };
         let scratch = views.write(1);
@@ -272,7 +271,7 @@ fn clear_padding(desc: &Recurrent, lengths: Indices<'_>, out: &mut Outputs<'_>) 
     let Indices::I64(lengths) = lengths else { return };
     for (b, &length) in lengths.iter().enumerate() {
         for t in length as usize..desc.time {
-            out.gates[desc.gates_row(b, t)].fill(0.0);
+            (0..desc.columns() / 16).for_each(|panel| out.gates[desc.gate_place(b, t, panel)].fill(0.0));
             if !out.extra.is_empty() {
                 out.extra[desc.extra_row(b, t)].fill(0.0);
             }
@@ -304,14 +303,18 @@ pub(crate) fn lower_grad(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
         let buf = at.map(|i| b.plain(input(i)));
         reads.maybe(buf)
     });
-    let kept = [(places.gates, ParamLayout::Gates(desc)), (places.cells, ParamLayout::Cells(desc))];
-    let [gates, cells] = kept.map(|(at, layout)| {
-        let buf = at.map(|i| located(b, input(i), layout));
-        reads.maybe(buf)
-    });
-    let mut writes = List(vec![b.scratch(desc.backward_scratch().max(desc.backward_lookup_scratch()))]);
-    // An Elman network keeps no gates; the kernel asks for their place and does not read it.
-    let no_gates = At(gates.0.is_none().then(|| writes.add(b.scratch(desc.gates_len()))));
+    let cells = places.cells.map(|i| located(b, input(i), ParamLayout::Cells(desc)));
+    let cells = reads.maybe(cells);
+    // The kernel leaves gradients where the gates lay. An Elman network keeps none, but needs the place.
+    let gates = match places.gates {
+        Some(i) => {
+            let kept = located(b, input(i), ParamLayout::Gates(desc));
+            b.for_overwriting(kept)
+        }
+        None => b.scratch(desc.gates_len()),
+    };
+    let scratch = b.scratch(desc.backward_scratch().max(desc.backward_lookup_scratch()));
+    let mut writes = List(vec![scratch, gates]);
     let mut unpacked = Vec::new();
     let params: Vec<usize> =
         [1, 2].into_iter().chain(places.dbias.into_iter().flat_map(|k| [k, k + 1])).collect();
@@ -324,7 +327,6 @@ pub(crate) fn lower_grad(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
             unpacked.push((v, buf, layout));
         }
     }
-    let first = 1 + usize::from(no_gates.0.is_some());
     let bias = places.dbias.is_some();
     let [dx, dh0, dc0] = [Some(0), places.dhidden, places.dcell].map(|at| {
         let wanted = at.map(|k| node.outputs[k]).filter(|&v| b.is_needed(v));
@@ -337,8 +339,7 @@ pub(crate) fn lower_grad(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
         check_lengths(&path, "recurrent_grad", lengths, desc.time)?;
         let (input, recurrent) = (views.read(1), views.read(2));
         let weights = Weights { input, recurrent, bias_input: None, bias_recurrent: None };
-        let gates = gates.read(views).or(no_gates.write(views).map(|g| &*g)).unwrap_or_default();
-        let (gates, extra) = split_gates(&desc, gates, cells.read(views));
+        let (gates, behind) = views.write(1).split_at_mut(desc.gates_len());
         let x = match table.read(views) {
             Some(table) => Inputs::Lookup(Lookup::new(&desc, table, views.read_ids(0))),
             None => Inputs::Rows(views.read(0)),
@@ -348,20 +349,20 @@ pub(crate) fn lower_grad(b: &mut PlanBuilder<'_>, id: NodeId) -> Result<()> {
             start: States { h: h0.read(views), c: c0.read(views) },
             lengths,
             y: views.read(3),
-            gates,
-            extra,
+            extra: cells.read(views).unwrap_or(behind),
             dy: dy.read(views),
             dend: States { h: dh.read(views), c: dc.read(views) },
         };
         let mut out = Gradients {
             x: dx.write(views),
             accumulate_x: false,
-            input: views.write(first),
-            recurrent: views.write(first + 1),
-            bias_input: bias.then(|| views.write(first + 2)),
-            bias_recurrent: bias.then(|| views.write(first + 3)),
+            input: views.write(2),
+            recurrent: views.write(3),
+            bias_input: bias.then(|| views.write(4)),
+            bias_recurrent: bias.then(|| views.write(5)),
             h: dh0.write(views),
             c: dc0.write(views),
+            gates,
         };
         desc.backward(&weights, &kept, &mut out, views.write(0)).map_err(|e| kernel_error(&e))
     });
@@ -389,7 +390,7 @@ pub(crate) fn for_each_gate(desc: &Recurrent, mut f: impl FnMut(usize, usize)) {
             for unit in 0..hidden {
                 let (block, lane) = (unit / 16, unit % 16);
                 let packed = match gate < own {
-                    true => desc.gates_row(b, t).start + (block * own + gate) * 16 + lane,
+                    true => desc.gate_place(b, t, block * own + gate).start + lane,
                     false => desc.gates_len() + desc.extra_row(b, t).start + unit,
                 };
                 f((row * 4 + gate) * hidden + unit, packed);
