@@ -29,6 +29,7 @@ pub mod recurrent;
 pub mod reduce;
 mod simd;
 pub mod softmax;
+mod split;
 #[cfg(test)]
 mod testing;
 pub mod threads;

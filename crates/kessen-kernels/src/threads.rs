@@ -8,6 +8,7 @@
 //! A call inside a task, on one thread, with one task, or while another thread of the program holds the pool, runs
 //! serially in the caller.
 
+use crate::split::share;
 use crate::{Error, isa};
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
@@ -114,6 +115,11 @@ pub fn parallel_for(tasks: usize, f: impl Fn(usize) + Sync) {
         return (0..tasks).for_each(f);
     }
     pool.broadcast(threads, tasks, &f);
+}
+
+/// [`parallel_for`], or in the caller's thread where `serial`: below the work that threads pay for.
+pub(crate) fn parallel_unless(serial: bool, tasks: usize, f: impl Fn(usize) + Sync) {
+    if serial { (0..tasks).for_each(f) } else { parallel_for(tasks, f) }
 }
 
 /// Splits `0..len` into pieces of `grain` elements (the last may be shorter) and calls `f` with each in parallel.
@@ -256,7 +262,7 @@ impl Pool {
         let step =
             Step { call: call::<F>, data, tasks, threads, count: count(), isa: isa::current_override() };
         for (index, slot) in SLOTS[..threads].iter().enumerate() {
-            slot.next.store(share(tasks, threads, index), Ordering::Relaxed);
+            slot.next.store(share(tasks, threads, index).start, Ordering::Relaxed);
         }
         // SAFETY: this thread holds the pool, the gate is closed and nobody is inside.
         unsafe { *STEP.0.get() = Some(step) };
@@ -275,11 +281,6 @@ impl Pool {
             resume_unwind(payload);
         }
     }
-}
-
-/// First task of thread `index`'s share.
-fn share(tasks: usize, threads: usize, index: usize) -> usize {
-    (tasks / threads) * index + (tasks % threads).min(index)
 }
 
 /// Lets no more workers in and waits for those inside.
@@ -361,7 +362,7 @@ fn run_share(step: &Step, index: usize) {
     let run = || {
         for offset in 0..step.threads {
             let owner = (index + offset) % step.threads;
-            let end = share(step.tasks, step.threads, owner + 1);
+            let end = share(step.tasks, step.threads, owner).end;
             let next = &SLOTS[owner].next;
             while next.load(Ordering::Relaxed) < end {
                 let task = next.fetch_add(1, Ordering::Relaxed);

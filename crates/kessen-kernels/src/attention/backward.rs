@@ -2,9 +2,9 @@
 
 use super::operand::{Operands, copied_row, copy_rows, transpose_rows};
 use super::{Attention, KEYS, Masks, row};
-use crate::gemm::even;
 use crate::isa::Isa;
 use crate::micro::{Family, PANEL};
+use crate::split::even;
 use crate::threads::{self, Address, Shared, parallel_for};
 use std::f32::consts::LOG2_E;
 use std::ops::Range;

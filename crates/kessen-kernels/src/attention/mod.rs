@@ -20,8 +20,8 @@ mod row;
 pub use backward::Kept;
 
 use crate::dropout::Dropout;
-use crate::gemm::even;
 use crate::isa::Isa;
+use crate::split::even;
 use row::Sight;
 use std::ops::Range;
 

@@ -8,9 +8,9 @@
 use super::correlate::{self, NO_SUMS, Region, correlate};
 use super::desc::{ConvDesc, Layout};
 use super::{check_operands, check_scratch};
-use crate::gemm::even;
 use crate::isa::Isa;
 use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
+use crate::split::even;
 use crate::threads::{self, Address};
 use std::ops::Range;
 

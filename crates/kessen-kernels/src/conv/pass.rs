@@ -6,8 +6,8 @@
 //! small images fill tiles too.
 
 use super::moments::{Moments, Partials};
-use crate::gemm::even;
 use crate::micro::{Clip, Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
+use crate::split::even;
 use crate::threads;
 use std::ops::Range;
 
@@ -276,7 +276,7 @@ impl Pass {
             let part = even(pixels.count, tall, index % tiles);
             let first = pixels.first + index / tiles * pixels.count + part.start;
             let mut tile = tile;
-            if neighbours && let Some((a, c)) = self.run_of(first, part.len()) {
+            if neighbours && let Some([a, c]) = self.run_of(first, part.len()) {
                 tile.a = tile.a.wrapping_offset(a);
                 tile.c = tile.c.wrapping_offset(c);
                 tile.finish = tile.finish.at(0, 0, c);
@@ -351,19 +351,36 @@ impl Pass {
 
     /// Where output pixel `first` lies in the input and in the output, if the next `count` follow it without a gap in both and
     /// no tap leaves the image. For steps of one pixel in the input.
-    fn run_of(&self, first: usize, count: usize) -> Option<(isize, isize)> {
+    fn run_of(&self, first: usize, count: usize) -> Option<[isize; 2]> {
         let [oh, ow] = self.out;
-        let (n, p, q) = (first / (oh * ow), first / ow % oh, first % ow);
-        let (h, w) = (self.start[0] + self.stride[0] * p as i32, self.start[1] + q as i32);
+        let [n, p, q] = self.pixel_of(first);
+        let [h, w] = self.first_tap(p, q);
         let inside = if self.is_seamless() {
             p * ow + q + count <= oh * ow
         } else {
             q + count <= ow
                 && !(self.leaves(0, h) || self.leaves(1, w) || self.leaves(1, w + count as i32 - 1))
         };
+        inside.then(|| self.places(n, p, q))
+    }
+
+    /// Image, row and column of an output pixel.
+    fn pixel_of(&self, number: usize) -> [usize; 3] {
+        let [oh, ow] = self.out;
+        [number / (oh * ow), number / ow % oh, number % ow]
+    }
+
+    /// Row and column of the input that an output pixel's first tap reads.
+    fn first_tap(&self, p: usize, q: usize) -> [i32; 2] {
+        [self.start[0] + self.stride[0] * p as i32, self.start[1] + self.stride[1] * q as i32]
+    }
+
+    /// Where an output pixel lies in the input, by its first tap, and in the output.
+    fn places(&self, n: usize, p: usize, q: usize) -> [isize; 2] {
+        let [h, w] = self.first_tap(p, q);
         let a = n as isize * self.in_image + h as isize * self.in_row + w as isize * self.pixel;
         let c = n as isize * self.out_image + p as isize * self.out_row + q as isize * self.out_pixel;
-        inside.then_some((a, c))
+        [a, c]
     }
 
     /// Whether an image's output pixels are its input pixels, one by one, across rows.
@@ -379,15 +396,12 @@ impl Pass {
     /// Where `count` output pixels from number `first` lie.
     fn rows(&self, first: usize, count: usize) -> Rows {
         let [oh, ow] = self.out;
-        let (mut n, mut p, mut q) = (first / (oh * ow), first / ow % oh, first % ow);
+        let [mut n, mut p, mut q] = self.pixel_of(first);
         let mut rows = Rows { clipped: false, ..Rows::strided(0, 0) };
         let mut at = 0;
         while at < count {
             let run = (ow - q).min(count - at);
-            let h = self.start[0] + self.stride[0] * p as i32;
-            let w = self.start[1] + self.stride[1] * q as i32;
-            let a = n as isize * self.in_image + h as isize * self.in_row + w as isize * self.pixel;
-            let c = n as isize * self.out_image + p as isize * self.out_row + q as isize * self.out_pixel;
+            let ([h, w], [a, c]) = (self.first_tap(p, q), self.places(n, p, q));
             let (a_step, w_step) = (self.stride[1] as isize * self.pixel, self.stride[1]);
             for i in 0..run {
                 rows.a[at + i] = a + i as isize * a_step;

@@ -10,8 +10,8 @@
 
 use super::desc::{ConvDesc, Layout};
 use super::planes::Planes;
-use crate::gemm::even;
 use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
+use crate::split::even;
 use crate::threads::{self, Address};
 use std::ops::Range;
 

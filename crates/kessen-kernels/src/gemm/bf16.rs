@@ -8,12 +8,13 @@
 use super::item::cut;
 use super::linear::GradInput;
 use super::product::{MAX_BLOCK_ROWS, Product};
-use super::{Gemm, Linear, SERIAL_WORK, even};
+use super::{Gemm, Linear, SERIAL_WORK};
 use crate::bf16::{across, along, is_native, pixels};
 use crate::epilogue::Epilogue;
 use crate::isa::Isa;
 use crate::layout::{panels_len, transpose_raw};
 use crate::micro::{Family, Finish, PANEL};
+use crate::split::even;
 use crate::threads::{self, Address, Shared};
 
 /// Numbers rounded by one task at least.

@@ -4,14 +4,15 @@
 //! Glossary: as in [`super::linear`]. Full panels and dot products of a tile of rows take turns, so that its rows of `x` are
 //! read in the first-level cache the second time. The sums of sixteen rows' lanes are made together.
 
-use super::few::each;
-use super::product::{Product, even, even_parts, share};
+use super::product::Product;
 use super::{Linear, vector};
 use crate::epilogue::Epilogue;
 use crate::isa::Isa;
 use crate::layout::{panels_len, transpose_raw};
 use crate::micro::{Family, Finish, PANEL};
 use crate::simd::{Float, LANES, Simd, kernel};
+use crate::split::{dividing, even, share};
+use crate::threads::parallel_unless;
 
 /// Most full panels of outputs beside dot products: so many do not want a copy of `x`.
 const FULL_PANELS: usize = 4;
@@ -69,8 +70,8 @@ pub(super) unsafe fn forward(
         finish: Finish::new(epilogue),
     };
     let tall = if full == 0 { LANES } else { family.rows(family.panels_for(batch).min(full)).min(LANES) };
-    let tasks = even_parts(batch, TASK_ROWS);
-    each(tasks, layer.is_small(), |task| {
+    let tasks = dividing(batch.div_ceil(TASK_ROWS));
+    parallel_unless(layer.is_small(), tasks, |task| {
         let rows = share(batch, tasks, task);
         for tile in 0..rows.len().div_ceil(tall) {
             let part = even(rows.len(), tall, tile);

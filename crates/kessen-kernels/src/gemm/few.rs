@@ -13,10 +13,11 @@
 use super::Linear;
 use super::outer::{Outer, Sink};
 use super::pack::pack_rows;
-use super::product::{Product, even, even_parts, share};
+use super::product::Product;
 use crate::layout::{panels_len, transpose_raw};
 use crate::micro::{Family, Finish, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
-use crate::threads::{self, Shared};
+use crate::split::{dividing, even, share};
+use crate::threads::{self, Shared, parallel_unless};
 use std::ops::Range;
 
 /// Most outputs: so many of a pass's rows of `dy` stay in the second-level cache while panels of `x` go by.
@@ -85,7 +86,7 @@ pub(super) unsafe fn run(outer: &Outer, sink: Sink<'_>, serial: bool, scratch: &
     let cut = Cut::new(&outer.layer);
     let (sums, packed) = scratch.split_at_mut(cut.slabs * cut.slab_len);
     let (all, packed) = (Shared::new(sums), Shared::new(packed));
-    each(cut.slabs * cut.groups, serial, |task| {
+    parallel_unless(serial, cut.slabs * cut.groups, |task| {
         let (slab, group) = (task / cut.groups, task % cut.groups);
         let panels = group * cut.across..((group + 1) * cut.across).min(cut.panels);
         let at = threads::worker() * PACKED_LEN;
@@ -102,15 +103,10 @@ pub(super) unsafe fn run(outer: &Outer, sink: Sink<'_>, serial: bool, scratch: &
             );
         }
     });
-    each(cut.panels, serial, |panel| {
+    parallel_unless(serial, cut.panels, |panel| {
         // SAFETY: all sums are made; each panel is one task's.
         unsafe { finish(&outer.layer, cut, panel, &all, sink) }
     });
-}
-
-/// Runs tasks, in parallel unless `serial`.
-pub(super) fn each(tasks: usize, serial: bool, f: impl Fn(usize) + Sync) {
-    if serial { (0..tasks).for_each(f) } else { threads::parallel_for(tasks, f) }
 }
 
 /// The `index`-th slab's rows of the batch.
@@ -272,8 +268,8 @@ pub(super) unsafe fn grad_input(
         finish: Finish::plain(accumulate),
     };
     let tall = family.rows(family.panels_for(batch)).min(MAX_ROWS);
-    let tasks = even_parts(batch, tall * TASK_TILES);
-    each(tasks, layer.is_small(), |task| {
+    let tasks = dividing(batch.div_ceil(tall * TASK_TILES));
+    parallel_unless(layer.is_small(), tasks, |task| {
         let rows = share(batch, tasks, task);
         for tile in 0..rows.len().div_ceil(tall) {
             let part = even(rows.len(), tall, tile);

@@ -1,9 +1,10 @@
 //! One product of a batch: how its operands are brought into shape, and how it is cut into tasks.
 
-use super::product::{COPY_LEN, EVEN_PARTS, MAX_BLOCK_ROWS, Product, even};
+use super::product::{COPY_LEN, MAX_BLOCK_ROWS, Product};
 use super::{Gemm, SERIAL_WORK, TASK_WORK, pack::Source, vector};
 use crate::layout::panels_len;
 use crate::micro::{Family, Finish, PANEL};
+use crate::split::{dividing, even};
 use crate::threads::{self, Address, Shared};
 use std::ops::Range;
 
@@ -44,9 +45,7 @@ pub(super) fn cut(m: usize, n: usize, k: usize) -> (usize, usize) {
             break;
         }
     }
-    // Numbers of blocks that divide well among threads.
-    let down = m.div_ceil(rows);
-    (if down > EVEN_PARTS { m.div_ceil(down.next_multiple_of(EVEN_PARTS)) } else { rows }, panels)
+    (m.div_ceil(dividing(m.div_ceil(rows))), panels)
 }
 
 impl Item<'_> {

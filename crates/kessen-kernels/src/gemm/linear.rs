@@ -4,7 +4,7 @@
 //! of the `I × O` matrix); lanes beyond `O` are zero and stay zero.
 
 use super::outer::{Outer, Sink};
-use super::product::{ENOUGH_TASKS, EVEN_PARTS, even};
+use super::product::ENOUGH_TASKS;
 use super::{Gemm, SERIAL_WORK, pack::Source};
 use super::{dots, few};
 use crate::epilogue::Epilogue;
@@ -12,6 +12,7 @@ use crate::isa::Isa;
 use crate::layout::{panels_len, transpose_raw};
 use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
 use crate::optim::Pieces;
+use crate::split::{dividing, even};
 use crate::threads::{self, Address, Shared};
 
 /// Input rows of one task of the gradient to the inputs.
@@ -207,8 +208,7 @@ impl Linear {
     fn input_rows(&self) -> usize {
         let parts = self.inputs.div_ceil(INPUT_ROWS);
         let parts = parts.max((self.inputs / LEAST_INPUT_ROWS).min(ENOUGH_TASKS)).max(1);
-        let parts = if parts > EVEN_PARTS { parts.next_multiple_of(EVEN_PARTS) } else { parts };
-        self.inputs.div_ceil(parts).max(1)
+        self.inputs.div_ceil(dividing(parts)).max(1)
     }
 
     /// `dx (+)= dy·Wᵀ` from operands in place; `buffers` has [`Self::grad_input_buffers`].

@@ -14,7 +14,7 @@ pub(crate) mod product;
 mod vector;
 
 pub use linear::Linear;
-pub(crate) use product::{COPY_LEN, Product, even, prefetch};
+pub(crate) use product::{COPY_LEN, Product, prefetch};
 
 use crate::epilogue::{Bias, Epilogue};
 use crate::layout::panels_len;

@@ -8,11 +8,12 @@
 
 use super::Linear;
 use super::pack::pack_rows;
-use super::product::{MAX_BLOCK_ROWS, WIDE_TASK, even, task_panels};
+use super::product::{MAX_BLOCK_ROWS, WIDE_TASK, task_panels};
 use crate::isa::Isa;
 use crate::layout::{copy_rows, panels_len};
 use crate::micro::{Family, Finish, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
 use crate::optim::Pieces;
+use crate::split::even;
 use crate::threads::{self, Shared};
 use std::ops::Range;
 

@@ -4,6 +4,7 @@
 
 use crate::epilogue::{Bias, Epilogue};
 use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
+use crate::split::{dividing, even, share};
 use crate::threads::{self, Shared};
 use std::ops::Range;
 
@@ -14,8 +15,6 @@ pub(crate) const MAX_DEPTH: usize = 512;
 pub(crate) const MAX_BLOCK_ROWS: usize = 112;
 /// Distance of the rows of a copied `A`: off the powers of two, so that rows don't collide in the cache.
 const COPY_ROW: usize = MAX_DEPTH + PANEL;
-/// What many tasks are a multiple of, so that they divide well among threads.
-pub(crate) const EVEN_PARTS: usize = 4;
 /// Panels of one task at most, and how many tasks are enough to share evenly.
 pub(crate) const WIDE_TASK: usize = 16;
 pub(crate) const ENOUGH_TASKS: usize = 12;
@@ -110,25 +109,6 @@ impl Finish {
     }
 }
 
-/// Splits `len` into `⌈len/most⌉` nearly equal ranges and returns the `index`-th.
-pub(crate) fn even(len: usize, most: usize, index: usize) -> Range<usize> {
-    share(len, len.div_ceil(most).max(1), index)
-}
-
-/// Splits `len` into `parts` nearly equal ranges and returns the `index`-th.
-pub(crate) fn share(len: usize, parts: usize, index: usize) -> Range<usize> {
-    let start = |i: usize| len / parts * i + (len % parts).min(i);
-    start(index)..start(index + 1)
-}
-
-/// Into how many shares of at most `most` rows work is split: many are a multiple of [`EVEN_PARTS`].
-pub(crate) fn even_parts(len: usize, most: usize) -> usize {
-    match len.div_ceil(most) {
-        few @ ..=EVEN_PARTS => few,
-        many => many.next_multiple_of(EVEN_PARTS),
-    }
-}
-
 /// How many of `panels` panels a task takes where the rows make `down` blocks: many share a copy of `A`, but there
 /// should be enough tasks.
 pub(crate) fn task_panels(down: usize, panels: usize) -> usize {
@@ -168,7 +148,7 @@ impl Product {
         copies: &mut [f32],
     ) {
         let cut = |product: &Product, m: usize| {
-            let (panels, down) = (product.n.div_ceil(PANEL), even_parts(m, MAX_BLOCK_ROWS));
+            let (panels, down) = (product.n.div_ceil(PANEL), dividing(m.div_ceil(MAX_BLOCK_ROWS)));
             let across = if serial { panels.max(1) } else { task_panels(down, panels) };
             (down, across, down * panels.div_ceil(across))
         };
@@ -194,10 +174,7 @@ impl Product {
             }
         };
         let tasks: usize = products.iter().map(|(product, m)| cut(product, *m).2).sum();
-        if serial {
-            return (0..tasks).for_each(run);
-        }
-        threads::parallel_for(tasks, run);
+        threads::parallel_unless(serial, tasks, run);
     }
 
     /// Computes the given rows (at most [`MAX_BLOCK_ROWS`]) and panels of `C`. `copy`, where given, has room for

@@ -15,13 +15,12 @@ use crate::layout::transpose;
 use crate::math;
 use crate::simd::{Float, LANES, Simd, kernel};
 use crate::softmax::{Shape, columns_exp, columns_exp_sum, columns_max, row_exp, row_exp_sum, row_max};
+use crate::split::dividing;
 use crate::threads::{Shared, parallel_for};
 use crate::{Error, Indices};
 
 /// Elements of one task.
 const GRAIN: usize = 8 * 1024;
-/// Many tasks are a multiple of this, which divides well among threads.
-const EVEN_TASKS: usize = 4;
 /// Most classes of rows that are turned.
 const FEW_CLASSES: usize = 64;
 
@@ -72,9 +71,8 @@ impl Plan<'_> {
     /// Rows of one task; whole turns of them.
     fn rows_of_a_task(&self) -> usize {
         let [n, k, inner] = self.shape;
-        let tasks = n.div_ceil((GRAIN / (k * inner).max(1)).max(1));
-        let tasks = if tasks > 2 { tasks.next_multiple_of(EVEN_TASKS) } else { tasks.max(1) };
-        n.div_ceil(tasks).next_multiple_of(if self.has_few_classes() { LANES } else { 1 }).max(1)
+        let tasks = dividing(n.div_ceil((GRAIN / (k * inner).max(1)).max(1)));
+        n.div_ceil(tasks.max(1)).next_multiple_of(if self.has_few_classes() { LANES } else { 1 }).max(1)
     }
 }
 
@@ -292,8 +290,7 @@ fn few_classes_losses(
         let (first, rows) = (turn * LANES, losses.len());
         let range = first * k..(first + rows) * k;
         transpose(&x[range.clone()], k, slab, LANES, rows, k);
-        let mut targets = [None; LANES];
-        (0..rows).for_each(|row| targets[row] = target(first + row));
+        let targets = tile_targets(target, first, rows);
         match d.as_deref_mut() {
             None => tile(isa, plan, &targets, 0, rows, slab, losses, None),
             Some(d) => {
@@ -302,6 +299,15 @@ fn few_classes_losses(
             }
         }
     }
+}
+
+/// The targets of a tile of `width` places.
+fn tile_targets(
+    target: &impl Fn(usize) -> Option<usize>,
+    first: usize,
+    width: usize,
+) -> [Option<usize>; LANES] {
+    std::array::from_fn(|lane| if lane < width { target(first + lane) } else { None })
 }
 
 /// One sample with several places: sixteen places at a time.
@@ -316,8 +322,7 @@ fn slab_losses(
     let inner = plan.shape[2];
     for first in (0..inner).step_by(LANES) {
         let width = LANES.min(inner - first);
-        let mut targets = [None; LANES];
-        (0..width).for_each(|lane| targets[lane] = target(first + lane));
+        let targets = tile_targets(target, first, width);
         tile(isa, plan, &targets, first, width, x, &mut losses[first..first + width], d.as_deref_mut());
     }
 }
@@ -331,10 +336,9 @@ fn tile_with<S: Simd>(
     width: usize,
     x: &[f32],
     losses: &mut [f32],
-    d: Option<&mut [f32]>,
+    mut d: Option<&mut [f32]>,
 ) {
     let inner = plan.shape[2];
-    let mut d = d;
     let max = columns_max(s, inner, first, width, x);
     let sum = match d.as_deref_mut() {
         None => columns_exp_sum(s, inner, first, width, x, max),

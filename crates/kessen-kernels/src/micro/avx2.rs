@@ -1,6 +1,6 @@
 //! AVX2 and FMA primitives and kernels: 16 registers of 8 lanes; tiles of 6×16.
 
-use super::body::{for_each, micro_kernels, store_sums};
+use super::body::{for_each, for_turns, micro_kernels, store_sums};
 use std::arch::x86_64::*;
 
 pub(crate) type V = __m256;

@@ -1,6 +1,6 @@
 //! AVX-512 primitives and kernels: 32 registers of 16 lanes; tiles of 14×32.
 
-use super::body::{for_each, micro_kernels, store_sums};
+use super::body::{for_each, for_turns, micro_kernels, store_sums};
 use std::arch::x86_64::*;
 
 pub(crate) type V = __m512;

@@ -86,45 +86,37 @@ macro_rules! micro_kernels {
                     prefetch_write(tile.c.wrapping_offset(rows.c[i] + place(r, tile.c_panel)));
                 }
             }
-            let [outer, middle, inner] = sum.loops;
-            for o in 0..outer.count {
-                let depth = if o + 1 == outer.count { sum.depth_last } else { sum.depth };
-                for m in 0..middle.count {
-                    for i in 0..inner.count {
-                        let (o, m, i) = (o as isize, m as isize, i as isize);
-                        let a = tile.a.wrapping_offset(o * outer.a + m * middle.a + i * inner.a);
-                        let b = tile.b.wrapping_offset(o * outer.b + m * middle.b + i * inner.b);
-                        let mut soon = tile.soon;
-                        soon.from = soon.from.wrapping_offset(o * outer.a + m * middle.a + i * inner.a);
-                        let mut p = [a; MR];
-                        if MODE != UNIT {
-                            for r in 0..MR {
-                                p[r] = a.wrapping_offset(rows.a[r]);
-                            }
-                            if rows.clipped {
-                                let (dh, dw) = (m as i32 * sum.clip.step_h, i as i32 * sum.clip.step_w);
-                                let mut any = false;
-                                for r in 0..MR {
-                                    let inside = ((rows.h[r] + dh) as u32) < sum.clip.height as u32
-                                        && ((rows.w[r] + dw) as u32) < sum.clip.width as u32;
-                                    any |= inside;
-                                    p[r] = if inside { p[r] } else { ZEROS.0.as_ptr() };
-                                }
-                                if !any {
-                                    continue;
-                                }
-                            }
+            for_turns!(sum, |m, i, depth, offset_a, offset_b| {
+                let (a, b) = (tile.a.wrapping_offset(offset_a), tile.b.wrapping_offset(offset_b));
+                let mut soon = tile.soon;
+                soon.from = soon.from.wrapping_offset(offset_a);
+                let mut p = [a; MR];
+                if MODE != UNIT {
+                    for r in 0..MR {
+                        p[r] = a.wrapping_offset(rows.a[r]);
+                    }
+                    if rows.clipped {
+                        let (dh, dw) = (m as i32 * sum.clip.step_h, i as i32 * sum.clip.step_w);
+                        let mut any = false;
+                        for r in 0..MR {
+                            let inside = ((rows.h[r] + dh) as u32) < sum.clip.height as u32
+                                && ((rows.w[r] + dw) as u32) < sum.clip.width as u32;
+                            any |= inside;
+                            p[r] = if inside { p[r] } else { ZEROS.0.as_ptr() };
                         }
-                        if sum.ahead != 0 && m == 0 && i == 0 {
-                            for r in 0..MR {
-                                prefetch(p[r].wrapping_offset(sum.ahead));
-                            }
+                        if !any {
+                            continue;
                         }
-                        // SAFETY: the caller promises the addresses.
-                        acc = unsafe { multiply::<MR, R, MODE>(acc, p, b, depth, sum, soon) };
                     }
                 }
-            }
+                if sum.ahead != 0 && m == 0 && i == 0 {
+                    for r in 0..MR {
+                        prefetch(p[r].wrapping_offset(sum.ahead));
+                    }
+                }
+                // SAFETY: the caller promises the addresses.
+                acc = unsafe { multiply::<MR, R, MODE>(acc, p, b, depth, sum, soon) };
+            });
             store_sums!(MR, R, acc, |i| rows.c[i], rows, tile);
         }
 
@@ -172,32 +164,23 @@ macro_rules! micro_kernels {
         $(#[$feature])?
         unsafe fn pixel_tile<const MR: usize, const R: usize>(sum: &Sum, rows: &Rows, tile: &Tile) {
             let mut acc = [[zero(); R]; MR];
-            let [outer, middle, inner] = sum.loops;
-            let turns = outer.count * middle.count * inner.count;
-            let each = MR.div_ceil(turns.max(1));
+            let each = MR.div_ceil(sum.turns().max(1));
             let mut row = 0;
-            for o in 0..outer.count {
-                let depth = if o + 1 == outer.count { sum.depth_last } else { sum.depth };
-                for m in 0..middle.count {
-                    for i in 0..inner.count {
-                        let (o, m, i) = (o as isize, m as isize, i as isize);
-                        let a = tile.a.wrapping_offset(o * outer.a + m * middle.a + i * inner.a);
-                        let b = tile.b.wrapping_offset(o * outer.b + m * middle.b + i * inner.b);
-                        let end = (row + each).min(MR);
-                        while row < end {
-                            ask_for_row::<R>(tile, (row * PANEL) as isize);
-                            row += 1;
-                        }
-                        if sum.ahead != 0 && m == 0 && i == 0 {
-                            for r in 0..MR {
-                                prefetch_far(a.wrapping_offset(sum.ahead + (r * PIXEL) as isize));
-                            }
-                        }
-                        // SAFETY: the caller promises the addresses.
-                        acc = unsafe { multiply::<MR, R, PIXELS>(acc, [a; MR], b, depth, sum, Soon::NONE) };
+            for_turns!(sum, |m, i, depth, offset_a, offset_b| {
+                let (a, b) = (tile.a.wrapping_offset(offset_a), tile.b.wrapping_offset(offset_b));
+                let end = (row + each).min(MR);
+                while row < end {
+                    ask_for_row::<R>(tile, (row * PANEL) as isize);
+                    row += 1;
+                }
+                if sum.ahead != 0 && m == 0 && i == 0 {
+                    for r in 0..MR {
+                        prefetch_far(a.wrapping_offset(sum.ahead + (r * PIXEL) as isize));
                     }
                 }
-            }
+                // SAFETY: the caller promises the addresses.
+                acc = unsafe { multiply::<MR, R, PIXELS>(acc, [a; MR], b, depth, sum, Soon::NONE) };
+            });
             store_sums!(MR, R, acc, |i| (i * PANEL) as isize, rows, tile);
         }
 
@@ -409,6 +392,25 @@ macro_rules! store_sums {
     };
 }
 
+/// Runs a block for every turn of a sum's loops: the second and third loop's turns, the turn's products, and how far `A` and `B`
+/// have moved. A macro, since the sums should stay in their registers.
+macro_rules! for_turns {
+    ($sum:ident, |$m:ident, $i:ident, $depth:ident, $a:ident, $b:ident| $body:block) => {
+        let [outer, middle, inner] = $sum.loops;
+        for o in 0..outer.count {
+            let $depth = if o + 1 == outer.count { $sum.depth_last } else { $sum.depth };
+            for m in 0..middle.count {
+                for i in 0..inner.count {
+                    let (o, $m, $i) = (o as isize, m as isize, i as isize);
+                    let $a = o * outer.a + $m * middle.a + $i * inner.a;
+                    let $b = o * outer.b + $m * middle.b + $i * inner.b;
+                    $body
+                }
+            }
+        }
+    };
+}
+
 /// Runs a statement for every accumulator.
 macro_rules! for_each {
     ($mr:expr, $r:expr, |$i:ident, $j:ident| $body:expr) => {
@@ -420,4 +422,4 @@ macro_rules! for_each {
     };
 }
 
-pub(super) use {for_each, micro_kernels, store_sums};
+pub(super) use {for_each, for_turns, micro_kernels, store_sums};

@@ -81,6 +81,12 @@ impl Sum {
         Sum { loops, depth, depth_last: depth, a_col, b_row, b_panel, ahead: 0, clip: Clip::default() }
     }
 
+    /// How often the innermost loop runs in all.
+    #[inline]
+    fn turns(&self) -> usize {
+        self.loops.iter().map(|l| l.count).product()
+    }
+
     /// Whether nothing is looped over but the depth.
     #[inline]
     fn is_plain(&self) -> bool {

@@ -1,6 +1,6 @@
 //! NEON primitives and kernels: 32 registers of 4 lanes; tiles of 6×16.
 
-use super::body::{for_each, micro_kernels, store_sums};
+use super::body::{for_each, for_turns, micro_kernels, store_sums};
 use std::arch::aarch64::*;
 
 pub(crate) type V = float32x4_t;

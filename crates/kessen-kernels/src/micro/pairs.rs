@@ -10,7 +10,7 @@
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx512bf16 {
     use crate::micro::avx512::*;
-    use crate::micro::body::{for_each, micro_kernels, store_sums};
+    use crate::micro::body::{for_each, for_turns, micro_kernels, store_sums};
     use std::arch::x86_64::*;
     use std::mem::transmute;
 
@@ -38,7 +38,7 @@ pub(super) mod avx512bf16 {
 macro_rules! widening_kernels {
     ($(#[$feature:meta])?; first($a:ident): $first:expr, second($b:ident): $second:expr,
      one: [$($one:literal)*], two: [$($two:literal)*]) => {
-        use crate::micro::body::{for_each, micro_kernels, store_sums};
+        use crate::micro::body::{for_each, for_turns, micro_kernels, store_sums};
 
         $(#[$feature])?
         #[inline]

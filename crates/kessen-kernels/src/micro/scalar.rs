@@ -1,6 +1,6 @@
 //! Plain Rust primitives and kernels, for every CPU; a "vector" is an array of 16 floats.
 
-use super::body::{for_each, micro_kernels, store_sums};
+use super::body::{for_each, for_turns, micro_kernels, store_sums};
 
 pub(crate) type V = [f32; LANES];
 pub(crate) const LANES: usize = 16;

@@ -103,6 +103,20 @@ pub enum Function<'a> {
     Behind(&'a [f32], Bounds),
 }
 
+impl<'a> Function<'a> {
+    /// The function's gate in a walk: over the part of its output, or given the walk's factors and summands.
+    fn gate<'w>(self, [scale, shift]: &'w [Lanes; 2], part: impl Fn(&'a [f32]) -> &'a [f32]) -> Gate<'w>
+    where
+        'a: 'w,
+    {
+        match self {
+            Function::None => Gate::Open,
+            Function::Relu(y) => Gate::Output(part(y)),
+            Function::Behind(_, bounds) => Gate::Operand { scale, shift, passes: bounds.passes() },
+        }
+    }
+}
+
 /// Statistics kept for the backward pass, `[channels]` each.
 #[derive(Clone, Copy, Debug)]
 pub struct Saved<'a> {
@@ -321,14 +335,8 @@ impl BatchNorm {
             let range = |step| self.range(at, walk, step);
             let tile = unit % units.tiles;
             let mean = self.lanes(&units, tile, Some(saved.mean));
-            let [scale, shift] = self.line(&units, tile, saved, weight, function);
-            let gate = match function {
-                Function::None => Gate::Open,
-                Function::Relu(y) => Gate::Output(&y[range(steps.y)]),
-                Function::Behind(_, bounds) => {
-                    Gate::Operand { scale: &scale, shift: &shift, passes: bounds.passes() }
-                }
-            };
+            let line = self.line(&units, tile, saved, weight, function);
+            let gate = function.gate(&line, |y| &y[range(steps.y)]);
             walk::sums(isa, walk, &mean, &x[range(steps.x)], gate, &dy[range(steps.dy)])
         });
         self.join_sums(&units, scratch, saved, dweight, dbias);
@@ -350,14 +358,8 @@ impl BatchNorm {
                 // SAFETY: as above.
                 unsafe { std::slice::from_raw_parts_mut(d.as_ptr().add(at), walk.extent()) }
             });
-            let [scale, shift] = self.line(&units, tile, saved, weight, function);
-            let gate = match function {
-                Function::None => Gate::Open,
-                Function::Relu(y) => Gate::Output(&y[range(steps.y)]),
-                Function::Behind(_, bounds) => {
-                    Gate::Operand { scale: &scale, shift: &shift, passes: bounds.passes() }
-                }
-            };
+            let line = self.line(&units, tile, saved, weight, function);
+            let gate = function.gate(&line, |y| &y[range(steps.y)]);
             walk::gradient(isa, walk, k, &x[range(steps.x)], gate, &dy[range(steps.dy)], dx, dr);
         });
     }

@@ -2,7 +2,7 @@
 //! row occurs is computed once.
 //!
 //! A text of `B·T` words has far fewer different ones. The gates' sums of the inputs are made for each row of the table
-//! that occurs, and the recursion's rows are copies of those; backward, the gates' gradients are summed over the places
+//! that occurs, and the recursion reads them there or in copies; backward, the gates' gradients are summed over the places
 //! of each row, and the gradients of W_ih and of the table are products over those sums.
 //!
 //! Both happen in place. Going through the layer's rows against the direction of time, every row of the table that comes
@@ -194,7 +194,8 @@ impl Recurrent {
         scratch: &mut [f32],
     ) -> Result<(), Error> {
         let inputs = self.inputs;
-        // Against the direction of time as within a step, and alone: else copies have to be made first.
+        // A row's sums may be read at its place while rows come in the order of time and batch, one step after the other. Read
+        // backwards, or by threads that share the batch, they may have been overwritten by then, and are copied first.
         let sequences = Sequences { layer: self, lengths };
         let sums = match lookup.is_shared() && !self.reverse && !sequences.shares_batch() {
             true => Sums::Places(lookup.places),

@@ -4,9 +4,9 @@ use super::backward::{Gradients, Kept, Parts};
 use super::point::{self, Place};
 use super::sequence::{Buffer, ROWS, Sequences, Share, Tile as Batch, lanes, panels, tile_rows};
 use super::{Cell, Recurrent};
-use crate::gemm::even;
 use crate::isa::Isa;
 use crate::micro::{Family, Finish, PANEL, Rows, Soon, Sum, Tile};
+use crate::split::even;
 use crate::threads::{Address, Shared, parallel_for};
 use std::mem::MaybeUninit;
 

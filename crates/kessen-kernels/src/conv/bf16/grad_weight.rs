@@ -11,9 +11,9 @@ use crate::bf16::{is_native, pixels};
 use crate::conv::desc::ConvDesc;
 use crate::conv::grad_weight::{Cut, Part};
 use crate::conv::{check_operands, check_scratch};
-use crate::gemm::even;
 use crate::isa::Isa;
 use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
+use crate::split::even;
 use crate::threads::{self, Shared};
 use std::ops::Range;
 

@@ -6,8 +6,8 @@ use crate::conv::desc::ConvDesc;
 use crate::conv::moments::{self, Moments, Partials};
 use crate::conv::{check_operands, check_scratch};
 use crate::epilogue::Epilogue;
-use crate::gemm::even;
 use crate::micro::{Family, Finish, Loop, PANEL, Soon, Sum, Tile};
+use crate::split::even;
 use crate::threads::{self, Address, Shared};
 use std::ops::Range;
 

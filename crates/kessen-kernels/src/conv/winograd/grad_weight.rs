@@ -9,8 +9,8 @@ use super::{Chunks, Grid, Order, assert_applies};
 use crate::conv::desc::ConvDesc;
 use crate::conv::grad_weight::{Part, Shares};
 use crate::conv::{check_operands, check_scratch};
-use crate::gemm::even;
 use crate::micro::{Family, Finish, Loop, PANEL, Rows, Soon, Sum, Tile};
+use crate::split::even;
 use crate::threads::{self, Shared};
 
 /// Blocks of input and of output channels in a group at most: its sums stay in the core's cache.
