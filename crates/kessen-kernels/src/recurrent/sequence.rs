@@ -21,8 +21,11 @@ const GROUP: usize = 8;
 /// Multiply-adds of a step below which threads don't share it.
 const STEP_WORK: usize = 40 * 1024;
 
-/// Tiles of a step that are made together, and go through all blocks of hidden units together.
-pub(super) const TILES: usize = 4;
+/// Most rows of a step that go through all blocks of hidden units together, so that each block's weights are fetched once
+/// for all of them.
+const ROWS_AT_ONCE: usize = 56;
+/// Most tiles of as many rows.
+pub(super) const TILES: usize = 9;
 
 /// A tile's own rows of up to four panels, none across two cache lines. Not cleared: what is read has been written.
 #[repr(align(64))]
@@ -193,13 +196,14 @@ impl Sequences<'_> {
         if self.layer.reverse { rows } else { -rows }
     }
 
-    /// Calls `f` with tiles of the sequences among `range` that are longer than `s`, a few at a time.
+    /// Calls `f` with tiles of the sequences among `range` that are longer than `s`, a few at a time; a tile has at most
+    /// `most` rows.
     pub fn for_tiles(&self, s: usize, range: Range<usize>, most: usize, mut f: impl FnMut(&[Tile])) {
-        let parts = range.len().div_ceil(most);
-        for first in (0..parts).step_by(TILES) {
+        let (parts, at_once) = (range.len().div_ceil(most), (ROWS_AT_ONCE / most).clamp(1, TILES));
+        for first in (0..parts).step_by(at_once) {
             let mut tiles = [Tile::EMPTY; TILES];
             let mut count = 0;
-            for part in first..parts.min(first + TILES) {
+            for part in first..parts.min(first + at_once) {
                 let tile = &mut tiles[count];
                 for i in even(range.len(), most, part) {
                     let b = range.start + i;
