@@ -21,7 +21,11 @@ kernel! {
 
 #[inline(always)]
 fn multiply_adds_with<S: Simd>(s: S, turns: usize, factor: f32, many: bool) -> f32 {
-    if many { add_products::<S, SUMS>(s, turns, factor) } else { add_products::<S, FEW_SUMS>(s, turns, factor) }
+    if many {
+        add_products::<S, SUMS>(s, turns, factor)
+    } else {
+        add_products::<S, FEW_SUMS>(s, turns, factor)
+    }
 }
 
 #[inline(always)]

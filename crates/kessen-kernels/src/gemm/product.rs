@@ -262,7 +262,9 @@ impl Product {
         let from = next.wrapping_offset(row as isize * self.a_row);
         match self.rows_follow {
             false => Soon::NONE,
-            true if self.a_col == 1 => Soon { from, line: self.a_row, block: PANEL as isize, lines: terms },
+            true if self.a_col == 1 => {
+                Soon { from, line: self.a_row, block: PANEL as isize, lines: terms, ..Soon::NONE }
+            }
             true => Soon::strided(from, self.a_col, terms),
         }
     }

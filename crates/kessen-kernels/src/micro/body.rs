@@ -86,8 +86,10 @@ macro_rules! micro_kernels {
                     prefetch_write(tile.c.wrapping_offset(rows.c[i] + place(r, tile.c_panel)));
                 }
             }
+            let mut turn = tile.soon.tile;
             for_turns!(sum, |m, i, depth, offset_a, offset_b| {
                 let (a, b) = (tile.a.wrapping_offset(offset_a), tile.b.wrapping_offset(offset_b));
+                turn = ask_for_b::<R>(&tile.soon, sum, b, depth, turn);
                 let mut soon = tile.soon;
                 soon.from = soon.from.wrapping_offset(offset_a);
                 let mut p = [a; MR];
@@ -165,9 +167,10 @@ macro_rules! micro_kernels {
         unsafe fn pixel_tile<const MR: usize, const R: usize>(sum: &Sum, rows: &Rows, tile: &Tile) {
             let mut acc = [[zero(); R]; MR];
             let each = MR.div_ceil(sum.turns().max(1));
-            let mut row = 0;
+            let (mut row, mut turn) = (0, tile.soon.tile);
             for_turns!(sum, |m, i, depth, offset_a, offset_b| {
                 let (a, b) = (tile.a.wrapping_offset(offset_a), tile.b.wrapping_offset(offset_b));
+                turn = ask_for_b::<R>(&tile.soon, sum, b, depth, turn);
                 let end = (row + each).min(MR);
                 while row < end {
                     ask_for_row::<R>(tile, (row * PANEL) as isize);
@@ -195,6 +198,26 @@ macro_rules! micro_kernels {
                     prefetch(tile.finish.residual.wrapping_offset(at));
                 }
             }
+        }
+
+        /// Asks for the part of another `B` that belongs to a turn which reads `depth` rows at `b`, if `turn`, the number of turns
+        /// left to other tiles, is 0. Returns what is left at the next turn.
+        $(#[$feature])?
+        #[inline]
+        fn ask_for_b<const R: usize>(soon: &Soon, sum: &Sum, b: *const f32, depth: usize, turn: usize) -> usize {
+            if soon.b == 0 {
+                return turn;
+            }
+            if turn > 0 {
+                return turn - 1;
+            }
+            for r in (0..R).step_by(PV) {
+                let b = b.wrapping_offset(soon.b + place(r, sum.b_panel));
+                for k in 0..depth {
+                    prefetch_far(b.wrapping_offset(k as isize * sum.b_row));
+                }
+            }
+            soon.tiles - 1
         }
 
         /// Adds `depth` products to the accumulators. They come and go by value, which lets them live in registers.

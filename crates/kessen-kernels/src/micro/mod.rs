@@ -140,20 +140,26 @@ pub(crate) struct Tile {
     pub finish: Finish,
 }
 
-/// Lines that a tile asks for while it is computed, one per product, so that memory brings what a later tile reads:
-/// line `k` lies at `from + (k % 16)·line + (k / 16)·block`. Need not be readable.
+/// What a tile asks for while it is computed, so that memory brings what later tiles read. Need not be readable.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Soon {
+    /// Lines, one per product: line `k` lies at `from + (k % 16)·line + (k / 16)·block`.
     pub from: *const f32,
     pub line: isize,
     pub block: isize,
     /// Number of lines, for each turn of the loops; `from` moves like `A` does.
     pub lines: usize,
+    /// What a sum of several turns asks for of another `B`, which lies so far from the tile's own; 0 for nothing.
+    pub b: isize,
+    /// How many tiles share asking for it, and the tile's number among them: each takes every so many turns' part.
+    pub tiles: usize,
+    pub tile: usize,
 }
 
 impl Soon {
     /// Nothing is asked for.
-    pub const NONE: Soon = Soon { from: std::ptr::null(), line: 0, block: 0, lines: 0 };
+    pub const NONE: Soon =
+        Soon { from: std::ptr::null(), line: 0, block: 0, lines: 0, b: 0, tiles: 1, tile: 0 };
 
     /// Where line `k` lies.
     #[inline]
@@ -164,7 +170,7 @@ impl Soon {
 
     /// Lines at one distance.
     pub fn strided(from: *const f32, step: isize, lines: usize) -> Soon {
-        Soon { from, line: step, block: step * PANEL as isize, lines }
+        Soon { from, line: step, block: step * PANEL as isize, lines, ..Soon::NONE }
     }
 }
 

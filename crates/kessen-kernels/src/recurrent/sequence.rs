@@ -293,6 +293,7 @@ impl Recurrent {
             line: PANEL as isize,
             block: self.gate_panel() as isize,
             lines: self.cell.gates() * wide * PANEL,
+            ..Soon::NONE
         }
     }
 

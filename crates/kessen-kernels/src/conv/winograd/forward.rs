@@ -16,6 +16,8 @@ const FEW_TILES: usize = 28;
 const MANY_TILES: usize = 112;
 /// Tasks wanted at least; a number of its own, so that scratch for many threads suffices for fewer.
 const TASKS: usize = 6;
+/// Tasks from which on more are not worth smaller ones.
+const FEW_TASKS: usize = 4;
 /// Panels of output channels whose products are held at a time.
 const OUT_PANELS: usize = 8;
 
@@ -211,14 +213,20 @@ impl Cut {
         let most = if ins * outs <= 16 { FEW_TILES } else { MANY_TILES };
         let mut cut = Cut { tiles: most.min(tiles), panels: outs };
         let wanted = (desc.macs() >> 20).clamp(1, TASKS);
-        while tiles.div_ceil(cut.tiles) * outs.div_ceil(cut.panels) < wanted {
+        loop {
+            let tasks = tiles.div_ceil(cut.tiles) * outs.div_ceil(cut.panels);
+            if tasks >= wanted {
+                break;
+            }
+            // Each block of tiles reads all weights, each set of panels transforms the inputs again.
+            let few = tasks < FEW_TASKS;
             if cut.tiles > 2 * FEW_TILES {
                 cut.tiles = cut.tiles.div_ceil(2);
-            } else if cut.panels > 2 * OUT_PANELS {
-                cut.panels = cut.panels.div_ceil(2);
-            } else if cut.tiles > 14 {
+            } else if cut.panels > OUT_PANELS || (few && cut.panels > OUT_PANELS / 2) {
+                cut.panels = cut.panels.div_ceil(2).next_multiple_of(2);
+            } else if few && cut.tiles > 14 {
                 cut.tiles = cut.tiles.div_ceil(2).max(14);
-            } else if cut.panels > 2 {
+            } else if few && cut.panels > 2 {
                 cut.panels = cut.panels.div_ceil(2).next_multiple_of(2);
             } else {
                 break;
@@ -298,6 +306,14 @@ impl Job<'_> {
             let mut panel = panels.start;
             while panel < panels.end {
                 let nv = wide.min(panels.end - panel);
+                // Weights come from afar: what the next panels or the next point's first read is asked for meanwhile.
+                let soon = match panel + nv < panels.end {
+                    true => (nv * u_panel) as isize,
+                    false if point + 1 < of.points => {
+                        u_point as isize - ((panel - panels.start) * u_panel) as isize
+                    }
+                    false => 0,
+                };
                 for chunk in 0..of.count() {
                     let place = to.at(chunk, panel - panels.start) + point * point_step;
                     let tile = Tile {
@@ -306,7 +322,7 @@ impl Job<'_> {
                         c: m.as_mut_ptr().wrapping_add(place),
                         c_panel: block_step as isize,
                         tail: PANEL,
-                        soon: Soon::NONE,
+                        soon: Soon { b: soon, tiles: of.count(), tile: chunk, ..Soon::NONE },
                         finish: Finish::plain(false),
                     };
                     // SAFETY: inside `v`, `u` and `m`.
