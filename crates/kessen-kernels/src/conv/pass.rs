@@ -240,10 +240,7 @@ impl Pass {
                     c: operands.y.wrapping_offset(c_base),
                     c_panel: self.out_block,
                     tail: PANEL,
-                    soon: Soon {
-                        b: if panel + nv < panels.end { nv as isize * self.b_panel } else { 0 },
-                        ..Soon::NONE
-                    },
+                    soon: Soon::NONE,
                     finish: finish.at(0, panel * PANEL, c_base),
                 };
                 // SAFETY: the caller's promise.
@@ -275,11 +272,10 @@ impl Pass {
             && !self.lanewise;
         let pixel_rows = family.pixel_rows();
         let tiles = pixels.count.div_ceil(tall);
-        let all = pixels.runs * tiles;
-        for index in 0..all {
+        for index in 0..pixels.runs * tiles {
             let part = even(pixels.count, tall, index % tiles);
             let first = pixels.first + index / tiles * pixels.count + part.start;
-            let mut tile = Tile { soon: Soon { tiles: all, tile: index, ..tile.soon }, ..tile };
+            let mut tile = tile;
             if neighbours && let Some([a, c]) = self.run_of(first, part.len()) {
                 tile.a = tile.a.wrapping_offset(a);
                 tile.c = tile.c.wrapping_offset(c);

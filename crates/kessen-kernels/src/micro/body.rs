@@ -18,8 +18,10 @@ macro_rules! micro_kernels {
             one: &[$(tile::<$one, { PV }, ROWS>),*],
             two: &[$(tile::<$two, { 2 * PV }, ROWS>),*],
             four: &[$(tile::<$four, { 4 * PV }, ROWS>),*],
-            pixels_one: &[$(pixel_tile::<$one, { PV }>),*],
-            pixels_two: &[$(pixel_tile::<$two, { 2 * PV }>),*],
+            pixels_one: &[$(pixel_tile::<$one, { PV }, false>),*],
+            pixels_two: &[$(pixel_tile::<$two, { 2 * PV }, false>),*],
+            asking_one: &[$(pixel_tile::<$one, { PV }, true>),*],
+            asking_two: &[$(pixel_tile::<$two, { 2 * PV }, true>),*],
             pixel: PIXEL,
             unit_one: &[$(tile::<$unit_one, { PV }, UNIT>),*],
             unit_two: &[$(tile::<$unit_two, { 2 * PV }, UNIT>),*],
@@ -86,10 +88,8 @@ macro_rules! micro_kernels {
                     prefetch_write(tile.c.wrapping_offset(rows.c[i] + place(r, tile.c_panel)));
                 }
             }
-            let mut turn = tile.soon.tile;
             for_turns!(sum, |m, i, depth, offset_a, offset_b| {
                 let (a, b) = (tile.a.wrapping_offset(offset_a), tile.b.wrapping_offset(offset_b));
-                turn = ask_for_b::<R>(&tile.soon, sum, b, depth, turn);
                 let mut soon = tile.soon;
                 soon.from = soon.from.wrapping_offset(offset_a);
                 let mut p = [a; MR];
@@ -159,18 +159,20 @@ macro_rules! micro_kernels {
         }
 
         /// A tile whose rows are neighbouring pixels, [`PIXEL`] apart in `A` and [`PANEL`] apart in `C`: one register says where
-        /// they lie. The rows of `C` are asked for evenly along the turns of the loops.
+        /// they lie. The rows of `C` are asked for evenly along the turns of the loops, and where it `ASKS`, [`Soon::b`] too.
         ///
         /// # Safety
         /// See [`super::Kernel`]; the rows are as said.
         $(#[$feature])?
-        unsafe fn pixel_tile<const MR: usize, const R: usize>(sum: &Sum, rows: &Rows, tile: &Tile) {
+        unsafe fn pixel_tile<const MR: usize, const R: usize, const ASKS: bool>(sum: &Sum, rows: &Rows, tile: &Tile) {
             let mut acc = [[zero(); R]; MR];
             let each = MR.div_ceil(sum.turns().max(1));
             let (mut row, mut turn) = (0, tile.soon.tile);
             for_turns!(sum, |m, i, depth, offset_a, offset_b| {
                 let (a, b) = (tile.a.wrapping_offset(offset_a), tile.b.wrapping_offset(offset_b));
-                turn = ask_for_b::<R>(&tile.soon, sum, b, depth, turn);
+                if ASKS {
+                    turn = ask_for_b::<R>(&tile.soon, sum, b, depth, turn);
+                }
                 let end = (row + each).min(MR);
                 while row < end {
                     ask_for_row::<R>(tile, (row * PANEL) as isize);

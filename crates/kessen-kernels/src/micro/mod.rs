@@ -149,7 +149,7 @@ pub(crate) struct Soon {
     pub block: isize,
     /// Number of lines, for each turn of the loops; `from` moves like `A` does.
     pub lines: usize,
-    /// What a sum of several turns asks for of another `B`, which lies so far from the tile's own; 0 for nothing.
+    /// The distance of another `B` from the tile's own, which [`Family::asking`] kernels ask for; 0 for none.
     pub b: isize,
     /// How many tiles share asking for it, and the tile's number among them: each takes every so many turns' part.
     pub tiles: usize,
@@ -231,6 +231,9 @@ pub(crate) struct Family {
     /// The same for rows that are neighbouring pixels: `pixel` apart in `A`, [`PANEL`] apart in `C`.
     pixels_one: &'static [Kernel],
     pixels_two: &'static [Kernel],
+    /// The same, and they ask for [`Soon::b`], which costs small tiles some percent.
+    asking_one: &'static [Kernel],
+    asking_two: &'static [Kernel],
     /// Distance of a blocked image's pixels.
     pub pixel: usize,
     /// The same for rows of `A` that are neighbours (`a[i] = i`).
@@ -315,6 +318,11 @@ impl Family {
     /// The kernel for `rows` neighbouring pixels and one or two panels, which promises [`Self::pixel_rows`].
     pub fn pixels(&self, rows: usize, panels: usize) -> Kernel {
         if panels == 1 { self.pixels_one[rows - 1] } else { self.pixels_two[rows - 1] }
+    }
+
+    /// [`Self::pixels`], asking for another `B` meanwhile.
+    pub fn asking(&self, rows: usize, panels: usize) -> Kernel {
+        if panels == 1 { self.asking_one[rows - 1] } else { self.asking_two[rows - 1] }
     }
 
     /// The rows of a tile of neighbouring pixels.

@@ -21,6 +21,11 @@ const FEW_TASKS: usize = 4;
 /// Panels of output channels whose products are held at a time.
 const OUT_PANELS: usize = 8;
 
+/// Whether the transformed weights stay in the core's cache beside the tiles.
+fn are_weights_near(in_blocks: usize, out_blocks: usize) -> bool {
+    in_blocks * out_blocks <= 16
+}
+
 /// Distance of the transformed weights' points: one row more than the channels, since distances that are large powers
 /// of two would meet in the cache.
 fn point_step(in_blocks: usize) -> usize {
@@ -210,7 +215,7 @@ impl Cut {
     fn new(desc: &ConvDesc, order: Order) -> Cut {
         let tiles = Grid::new(desc, order).tiles.max(1);
         let (ins, outs) = (desc.channels.div_ceil(PANEL), desc.filters.div_ceil(PANEL));
-        let most = if ins * outs <= 16 { FEW_TILES } else { MANY_TILES };
+        let most = if are_weights_near(ins, outs) { FEW_TILES } else { MANY_TILES };
         let mut cut = Cut { tiles: most.min(tiles), panels: outs };
         let wanted = (desc.macs() >> 20).clamp(1, TASKS);
         loop {
@@ -302,12 +307,13 @@ impl Job<'_> {
         sum.depth_last = self.desc.channels - (ins - 1) * PANEL;
         let rows = self.family.pixel_rows();
         let wide = self.family.panels_for(of.size).min(2);
+        // Weights from afar are asked for while the products before theirs are made.
+        let asks = !are_weights_near(ins, self.desc.filters.div_ceil(PANEL));
         for point in 0..of.points {
             let mut panel = panels.start;
             while panel < panels.end {
                 let nv = wide.min(panels.end - panel);
-                // Weights come from afar: what the next panels or the next point's first read is asked for meanwhile.
-                let soon = match panel + nv < panels.end {
+                let next = match panel + nv < panels.end {
                     true => (nv * u_panel) as isize,
                     false if point + 1 < of.points => {
                         u_point as isize - ((panel - panels.start) * u_panel) as isize
@@ -322,11 +328,14 @@ impl Job<'_> {
                         c: m.as_mut_ptr().wrapping_add(place),
                         c_panel: block_step as isize,
                         tail: PANEL,
-                        soon: Soon { b: soon, tiles: of.count(), tile: chunk, ..Soon::NONE },
+                        soon: Soon { b: next, tiles: of.count(), tile: chunk, ..Soon::NONE },
                         finish: Finish::plain(false),
                     };
+                    let tall = of.range(chunk).len();
+                    let kernel =
+                        if asks { self.family.asking(tall, nv) } else { self.family.pixels(tall, nv) };
                     // SAFETY: inside `v`, `u` and `m`.
-                    unsafe { self.family.pixels(of.range(chunk).len(), nv)(&sum, &rows, &tile) }
+                    unsafe { kernel(&sum, &rows, &tile) }
                 }
                 panel += nv;
             }
