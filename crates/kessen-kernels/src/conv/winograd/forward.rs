@@ -14,9 +14,9 @@ use std::ops::Range;
 /// Tiles of a task: few where the transformed weights stay in the core's cache too, many where they are streamed.
 const FEW_TILES: usize = 28;
 const MANY_TILES: usize = 112;
-/// Tasks wanted at least; a number of its own, so that scratch for many threads suffices for fewer.
+/// Tasks wanted at least, whatever the number of threads, for blocks of tiles decide in which order statistics are summed.
 const TASKS: usize = 6;
-/// Tasks from which on more are not worth smaller ones.
+/// Tasks from which on more are not worth reading the weights again.
 const FEW_TASKS: usize = 4;
 /// Panels of output channels whose products are held at a time.
 const OUT_PANELS: usize = 8;
@@ -219,7 +219,7 @@ impl Cut {
         let mut cut = Cut { tiles: most.min(tiles), panels: outs };
         let wanted = (desc.macs() >> 20).clamp(1, TASKS);
         loop {
-            let tasks = tiles.div_ceil(cut.tiles) * outs.div_ceil(cut.panels);
+            let tasks = cut.tasks(tiles, outs);
             if tasks >= wanted {
                 break;
             }
@@ -228,21 +228,33 @@ impl Cut {
             if cut.tiles > 2 * FEW_TILES {
                 cut.tiles = cut.tiles.div_ceil(2);
             } else if cut.panels > OUT_PANELS || (few && cut.panels > OUT_PANELS / 2) {
-                cut.panels = cut.panels.div_ceil(2).next_multiple_of(2);
+                cut.halve_panels();
             } else if few && cut.tiles > 14 {
                 cut.tiles = cut.tiles.div_ceil(2).max(14);
             } else if few && cut.panels > 2 {
-                cut.panels = cut.panels.div_ceil(2).next_multiple_of(2);
+                cut.halve_panels();
             } else {
                 break;
             }
         }
+        // No thread goes without; sums do not depend on how panels are cut.
+        while wanted == TASKS && cut.tasks(tiles, outs) < threads::count() && cut.panels > 2 {
+            cut.halve_panels();
+        }
         cut
     }
 
-    /// Floats of one thread's tiles and products.
+    fn tasks(&self, tiles: usize, panels: usize) -> usize {
+        tiles.div_ceil(self.tiles) * panels.div_ceil(self.panels)
+    }
+
+    fn halve_panels(&mut self) {
+        self.panels = self.panels.div_ceil(2).next_multiple_of(2);
+    }
+
+    /// Floats of one thread's tiles and products, however panels are cut: what suffices for many threads does for fewer.
     fn scratch(&self, desc: &ConvDesc, order: Order) -> usize {
-        let panels = desc.channels.div_ceil(PANEL) + self.panels.min(OUT_PANELS);
+        let panels = desc.channels.div_ceil(PANEL) + desc.filters.div_ceil(PANEL).min(OUT_PANELS);
         Chunks::room(Grid::new(desc, order).points(), self.tiles, panels)
     }
 }
