@@ -1,5 +1,6 @@
 //! Forward pass and gradient to the input, which is the forward pass of the output's gradient with turned weights.
 
+use super::cut::{Cut, OUT_PANELS, are_weights_near};
 use super::transforms::{self, Transforms, Window};
 use super::{Chunks, Grid, Order, assert_applies};
 use crate::conv::desc::ConvDesc;
@@ -10,21 +11,6 @@ use crate::micro::{Family, Finish, Loop, PANEL, Soon, Sum, Tile};
 use crate::split::even;
 use crate::threads::{self, Address, Shared};
 use std::ops::Range;
-
-/// Tiles of a task: few where the transformed weights stay in the core's cache too, many where they are streamed.
-const FEW_TILES: usize = 28;
-const MANY_TILES: usize = 112;
-/// Tasks wanted at least, whatever the number of threads, for blocks of tiles decide in which order statistics are summed.
-const TASKS: usize = 6;
-/// Tasks from which on more are not worth reading the weights again.
-const FEW_TASKS: usize = 4;
-/// Panels of output channels whose products are held at a time.
-const OUT_PANELS: usize = 8;
-
-/// Whether the transformed weights stay in the core's cache beside the tiles.
-fn are_weights_near(in_blocks: usize, out_blocks: usize) -> bool {
-    in_blocks * out_blocks <= 16
-}
 
 /// Distance of the transformed weights' points: one row more than the channels, since distances that are large powers
 /// of two would meet in the cache.
@@ -203,60 +189,6 @@ fn run(
             job.run(block, even(grid.tiles, cut.tiles, block), even(panels, cut.panels, set), scratch)
         }
     });
-}
-
-/// Tiles and output panels of one task.
-struct Cut {
-    tiles: usize,
-    panels: usize,
-}
-
-impl Cut {
-    fn new(desc: &ConvDesc, order: Order) -> Cut {
-        let tiles = Grid::new(desc, order).tiles.max(1);
-        let (ins, outs) = (desc.channels.div_ceil(PANEL), desc.filters.div_ceil(PANEL));
-        let most = if are_weights_near(ins, outs) { FEW_TILES } else { MANY_TILES };
-        let mut cut = Cut { tiles: most.min(tiles), panels: outs };
-        let wanted = (desc.macs() >> 20).clamp(1, TASKS);
-        loop {
-            let tasks = cut.tasks(tiles, outs);
-            if tasks >= wanted {
-                break;
-            }
-            // Each block of tiles reads all weights, each set of panels transforms the inputs again.
-            let few = tasks < FEW_TASKS;
-            if cut.tiles > 2 * FEW_TILES {
-                cut.tiles = cut.tiles.div_ceil(2);
-            } else if cut.panels > OUT_PANELS || (few && cut.panels > OUT_PANELS / 2) {
-                cut.halve_panels();
-            } else if few && cut.tiles > 14 {
-                cut.tiles = cut.tiles.div_ceil(2).max(14);
-            } else if few && cut.panels > 2 {
-                cut.halve_panels();
-            } else {
-                break;
-            }
-        }
-        // No thread goes without; sums do not depend on how panels are cut.
-        while wanted == TASKS && cut.tasks(tiles, outs) < threads::count() && cut.panels > 2 {
-            cut.halve_panels();
-        }
-        cut
-    }
-
-    fn tasks(&self, tiles: usize, panels: usize) -> usize {
-        tiles.div_ceil(self.tiles) * panels.div_ceil(self.panels)
-    }
-
-    fn halve_panels(&mut self) {
-        self.panels = self.panels.div_ceil(2).next_multiple_of(2);
-    }
-
-    /// Floats of one thread's tiles and products, however panels are cut: what suffices for many threads does for fewer.
-    fn scratch(&self, desc: &ConvDesc, order: Order) -> usize {
-        let panels = desc.channels.div_ceil(PANEL) + desc.filters.div_ceil(PANEL).min(OUT_PANELS);
-        Chunks::room(Grid::new(desc, order).points(), self.tiles, panels)
-    }
 }
 
 /// What all tasks share.

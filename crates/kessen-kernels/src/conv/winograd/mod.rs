@@ -14,6 +14,7 @@
 //! orders is about the direct algorithm's own, some 10⁻⁶ of the largest output (measured in `tests/winograd.rs`).
 
 mod cost;
+mod cut;
 mod forward;
 mod grad_weight;
 mod transforms;
