@@ -213,3 +213,21 @@ fn accuracy_with_many_channels() {
         );
     }
 }
+
+/// However many threads there are, outputs and statistics have the same bits.
+#[test]
+fn threads_change_no_bit() {
+    let (d, order) = (ConvDesc::new(2, 144, 288, [14, 14], 3).padding(1), Order::Four);
+    let (x, w) = (noise(d.input_len(), 1), noise(d.weight_len(), 2));
+    let run = |threads| {
+        kessen_kernels::threads::with_count(threads, || {
+            let (mut y, mut statistics) = (vec![0.0; d.output_len()], vec![0.0; conv::statistics_len(&d)]);
+            let mut s = vec![0.0; winograd::forward_with_statistics_scratch(&d, order)];
+            let store = Epilogue::store();
+            winograd::forward_with_statistics(&d, order, &x, &w, &store, &mut y, &mut statistics, &mut s);
+            [y, statistics].map(|values| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>())
+        })
+    };
+    let one = run(1);
+    assert!(run(2) == one && run(16) == one);
+}

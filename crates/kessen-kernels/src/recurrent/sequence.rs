@@ -24,7 +24,7 @@ const STEP_WORK: usize = 40 * 1024;
 /// Most rows of a step that go through all blocks of hidden units together, so that each block's weights are fetched once
 /// for all of them.
 const ROWS_AT_ONCE: usize = 56;
-/// Most tiles of as many rows.
+/// Most tiles that do so.
 pub(super) const TILES: usize = 9;
 
 /// A tile's own rows of up to four panels, none across two cache lines. Not cleared: what is read has been written.

@@ -33,7 +33,8 @@ impl Cut {
         let (ins, outs) = (desc.channels.div_ceil(PANEL), desc.filters.div_ceil(PANEL));
         let most = if are_weights_near(ins, outs) { FEW_TILES } else { MANY_TILES };
         let mut cut = Cut { tiles: most.min(tiles), panels: outs };
-        let wanted = (desc.macs() >> 20).clamp(1, TASKS);
+        let work = (desc.macs() >> 20).max(1);
+        let wanted = work.min(TASKS);
         loop {
             let tasks = cut.tasks(tiles, outs);
             if tasks >= wanted {
@@ -53,8 +54,8 @@ impl Cut {
                 break;
             }
         }
-        // No thread goes without; sums do not depend on how panels are cut.
-        while wanted == TASKS && cut.tasks(tiles, outs) < threads::count() && cut.panels > 2 {
+        // No thread goes without; no sum depends on how panels are cut.
+        while cut.tasks(tiles, outs) < threads::count().min(work) && cut.panels > 2 {
             cut.halve_panels();
         }
         cut
