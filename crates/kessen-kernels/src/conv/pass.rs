@@ -268,6 +268,7 @@ impl Pass {
         let unit = pixels.whole_lines && self.pixel == 1 && self.stride[1] == 1;
         let neighbours = self.stride[1] == 1
             && self.pixel == family.pixel as isize
+            && self.a_col == 1
             && self.out_pixel == PANEL as isize
             && !self.lanewise;
         let pixel_rows = family.pixel_rows();

@@ -1,6 +1,6 @@
 //! AVX2 and FMA primitives and kernels: 16 registers of 8 lanes; tiles of 6×16.
 
-use super::body::{for_each, for_turns, micro_kernels, store_sums};
+use super::body::{add_products, for_each, for_turns, micro_kernels, store_sums};
 use std::arch::x86_64::*;
 
 pub(crate) type V = __m256;
@@ -129,6 +129,7 @@ micro_kernels!(
     #[target_feature(enable = "avx2,fma")];
     product: fma,
     words: 1,
+    terms: 4,
     one: [1 2 3 4 5 6],
     two: [1 2 3],
     four: [1],

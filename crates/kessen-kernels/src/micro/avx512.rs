@@ -1,6 +1,6 @@
 //! AVX-512 primitives and kernels: 32 registers of 16 lanes; tiles of 14×32.
 
-use super::body::{for_each, for_turns, micro_kernels, store_sums};
+use super::body::{add_products, for_each, for_turns, micro_kernels, store_sums};
 use std::arch::x86_64::*;
 
 pub(crate) type V = __m512;
@@ -122,6 +122,7 @@ micro_kernels!(
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")];
     product: fma,
     words: 1,
+    terms: 1,
     one: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
     two: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
     four: [1 2 3 4 5 6],

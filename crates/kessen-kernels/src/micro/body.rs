@@ -3,9 +3,10 @@
 /// Expands to the kernels of one instruction set. The calling module defines `V` (vector type), `LANES`, and the
 /// primitives `zero, splat, load, store, load_part, store_part, fma, add, mul, max, min, prefetch, prefetch_far,
 /// prefetch_write`, each with the feature given.
-/// `product` names the primitive `(a, b, sum) → sum` that multiplies: `fma`, or one that takes lanes as pairs of bf16.
+/// `product` names the primitive `(a, b, sum) → sum` that multiplies: `fma`, or one that takes lanes as pairs of bf16. A turn of
+/// the innermost loop adds `terms` products: small tiles need that, since the loop's own instructions are many beside theirs.
 macro_rules! micro_kernels {
-    ($(#[$feature:meta])?; product: $mac:ident, words: $words:literal, one: [$($one:literal)*], two: [$($two:literal)*], four: [$($four:literal)*],
+    ($(#[$feature:meta])?; product: $mac:ident, words: $words:literal, terms: $terms:literal, one: [$($one:literal)*], two: [$($two:literal)*], four: [$($four:literal)*],
      unit_one: [$($unit_one:literal)*], unit_two: [$($unit_two:literal)*], lanes: [$($lanes:literal)*]) => {
         use crate::epilogue::Activation;
         use crate::micro::{Family, LANEWISE, PANEL, PIXELS, ROWS, Rows, Soon, Sum, Tile, UNIT, ZEROS};
@@ -31,6 +32,9 @@ macro_rules! micro_kernels {
 
         /// Distance of neighbouring pixels of a blocked image.
         const PIXEL: usize = PANEL / $words;
+
+        /// Products added per turn of the innermost loop.
+        const TERMS: usize = $terms;
 
         /// Offset of register `r` of a row whose panels lie `panel` apart.
         #[inline]
@@ -116,8 +120,7 @@ macro_rules! micro_kernels {
                         prefetch(p[r].wrapping_offset(sum.ahead));
                     }
                 }
-                // SAFETY: the caller promises the addresses.
-                acc = unsafe { multiply::<MR, R, MODE>(acc, p, b, depth, sum, soon) };
+                add_products!(MR, R, MODE, acc, p, b, 0..depth, sum, soon);
             });
             store_sums!(MR, R, acc, |i| rows.c[i], rows, tile);
         }
@@ -137,23 +140,17 @@ macro_rules! micro_kernels {
                     p[r] = tile.a.wrapping_offset(rows.a[r]);
                 }
             }
-            let (depth, soon) = (sum.depth_last, tile.soon);
-            let (mut b, mut k) = (tile.b, 0isize);
-            let (mut wait, mut row) = (0, 0);
-            for term in 0..depth {
-                if wait == 0 {
-                    ask_for_row::<R>(tile, rows.c[row]);
-                    row += 1;
-                    wait = if row == MR { usize::MAX } else { (depth / MR).max(1) };
+            let depth = sum.depth_last;
+            let each = (depth / MR / TERMS * TERMS).max(TERMS);
+            let mut term = 0;
+            for row in 0..MR {
+                if term >= depth {
+                    break;
                 }
-                wait -= 1;
-                if term < soon.lines {
-                    prefetch_far(soon.line_at(term));
-                }
-                // SAFETY: the caller promises the addresses.
-                acc = unsafe { add_product::<MR, R, MODE>(acc, p, b, k, sum.b_panel) };
-                b = b.wrapping_offset(sum.b_row);
-                k += sum.a_col;
+                ask_for_row::<R>(tile, rows.c[row]);
+                let end = if row + 1 == MR { depth } else { (term + each).min(depth) };
+                add_products!(MR, R, MODE, acc, p, tile.b, term..end, sum, tile.soon);
+                term = end;
             }
             store_sums!(MR, R, acc, |i| rows.c[i], rows, tile);
         }
@@ -183,8 +180,7 @@ macro_rules! micro_kernels {
                         prefetch_far(a.wrapping_offset(sum.ahead + (r * PIXEL) as isize));
                     }
                 }
-                // SAFETY: the caller promises the addresses.
-                acc = unsafe { multiply::<MR, R, PIXELS>(acc, [a; MR], b, depth, sum, Soon::NONE) };
+                add_products!(MR, R, PIXELS, acc, [a; MR], b, 0..depth, sum, Soon::NONE);
             });
             store_sums!(MR, R, acc, |i| (i * PANEL) as isize, rows, tile);
         }
@@ -220,33 +216,6 @@ macro_rules! micro_kernels {
                 }
             }
             soon.tiles - 1
-        }
-
-        /// Adds `depth` products to the accumulators. They come and go by value, which lets them live in registers.
-        ///
-        /// # Safety
-        /// `p[r] + k·a_col` (16 floats there where `MODE` is lanewise) and 16·`nv` floats of `B`'s row `k` are readable.
-        $(#[$feature])?
-        #[inline]
-        unsafe fn multiply<const MR: usize, const R: usize, const MODE: u8>(
-            mut acc: [[V; R]; MR],
-            p: [*const f32; MR],
-            b: *const f32,
-            depth: usize,
-            sum: &Sum,
-            soon: Soon,
-        ) -> [[V; R]; MR] {
-            let (mut b, mut k) = (b, 0isize);
-            for term in 0..depth {
-                if term < soon.lines {
-                    prefetch_far(soon.line_at(term));
-                }
-                // SAFETY: the caller promises the addresses.
-                acc = unsafe { add_product::<MR, R, MODE>(acc, p, b, k, sum.b_panel) };
-                b = b.wrapping_offset(sum.b_row);
-                k += sum.a_col;
-            }
-            acc
         }
 
         /// Adds one product, `k` behind `p`.
@@ -376,6 +345,44 @@ macro_rules! micro_kernels {
     };
 }
 
+/// Adds a range of terms to a tile's sums. Dense sums have a loop of their own, whose steps are known. A macro, since the sums
+/// should stay in their registers.
+macro_rules! add_products {
+    ($mr:expr, $r:expr, $mode:expr, $acc:ident, $p:expr, $b:expr, $terms:expr, $sum:expr, $soon:expr) => {
+        if $mode == PIXELS || (TERMS > 1 && $mode == ROWS && $sum.is_dense()) {
+            add_products!($mr, $r, $mode, $acc, $p, $b, $terms, $sum, $soon, 1, PANEL as isize);
+        } else {
+            add_products!($mr, $r, $mode, $acc, $p, $b, $terms, $sum, $soon, $sum.a_col, $sum.b_row);
+        }
+    };
+    ($mr:expr, $r:expr, $mode:expr, $acc:ident, $p:expr, $b:expr, $terms:expr, $sum:expr, $soon:expr, $a_col:expr, $b_row:expr) => {
+        let (std::ops::Range { start, end }, soon, a_col, b_row) = ($terms, $soon, $a_col, $b_row);
+        let (mut term, mut k) = (start, start as isize * a_col);
+        let mut b = $b.wrapping_offset(start as isize * b_row);
+        // SAFETY: the caller of the kernel promises the addresses.
+        unsafe {
+            while term + TERMS <= end {
+                for t in term..(term + TERMS).min(soon.lines) {
+                    prefetch_far(soon.line_at(t));
+                }
+                for t in 0..TERMS as isize {
+                    let (b, k) = (b.wrapping_offset(t * b_row), k + t * a_col);
+                    $acc = add_product::<$mr, $r, $mode>($acc, $p, b, k, $sum.b_panel);
+                }
+                b = b.wrapping_offset(TERMS as isize * b_row);
+                k += TERMS as isize * a_col;
+                term += TERMS;
+            }
+            while term < end {
+                $acc = add_product::<$mr, $r, $mode>($acc, $p, b, k, $sum.b_panel);
+                b = b.wrapping_offset(b_row);
+                k += a_col;
+                term += 1;
+            }
+        }
+    };
+}
+
 /// Adds what belongs to a tile's sums and stores them; row `$i` lies at `$row` in `C`. A macro, since the sums should stay in
 /// their registers.
 macro_rules! store_sums {
@@ -447,4 +454,4 @@ macro_rules! for_each {
     };
 }
 
-pub(super) use {for_each, for_turns, micro_kernels, store_sums};
+pub(super) use {add_products, for_each, for_turns, micro_kernels, store_sums};

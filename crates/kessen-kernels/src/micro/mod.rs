@@ -87,6 +87,12 @@ impl Sum {
         self.loops.iter().map(|l| l.count).product()
     }
 
+    /// Whether terms follow each other in `A` and rows in a panel of `B`.
+    #[inline]
+    fn is_dense(&self) -> bool {
+        self.a_col == 1 && self.b_row == PANEL as isize
+    }
+
     /// Whether nothing is looped over but the depth.
     #[inline]
     fn is_plain(&self) -> bool {
@@ -228,7 +234,7 @@ pub(crate) struct Family {
     one: &'static [Kernel],
     two: &'static [Kernel],
     four: &'static [Kernel],
-    /// The same for rows that are neighbouring pixels: `pixel` apart in `A`, [`PANEL`] apart in `C`.
+    /// The same for rows that are neighbouring pixels, `pixel` apart in `A`, [`PANEL`] apart in `C`, of dense sums.
     pixels_one: &'static [Kernel],
     pixels_two: &'static [Kernel],
     /// The same, and they ask for [`Soon::b`], which costs small tiles some percent.
@@ -315,7 +321,7 @@ impl Family {
         self.lanes[rows - 1]
     }
 
-    /// The kernel for `rows` neighbouring pixels and one or two panels, which promises [`Self::pixel_rows`].
+    /// The kernel for `rows` neighbouring pixels and one or two panels, which promises [`Self::pixel_rows`] and a dense sum.
     pub fn pixels(&self, rows: usize, panels: usize) -> Kernel {
         if panels == 1 { self.pixels_one[rows - 1] } else { self.pixels_two[rows - 1] }
     }

@@ -1,6 +1,6 @@
 //! NEON primitives and kernels: 32 registers of 4 lanes; tiles of 6×16.
 
-use super::body::{for_each, for_turns, micro_kernels, store_sums};
+use super::body::{add_products, for_each, for_turns, micro_kernels, store_sums};
 use std::arch::aarch64::*;
 
 pub(crate) type V = float32x4_t;
@@ -122,6 +122,7 @@ micro_kernels!(
     #[target_feature(enable = "neon")];
     product: fma,
     words: 1,
+    terms: 1,
     one: [1 2 3 4 5 6],
     two: [1 2 3],
     four: [1],

@@ -10,7 +10,7 @@
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx512bf16 {
     use crate::micro::avx512::*;
-    use crate::micro::body::{for_each, for_turns, micro_kernels, store_sums};
+    use crate::micro::body::{add_products, for_each, for_turns, micro_kernels, store_sums};
     use std::arch::x86_64::*;
     use std::mem::transmute;
 
@@ -25,6 +25,7 @@ pub(super) mod avx512bf16 {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")];
         product: dot,
         words: 2,
+        terms: 1,
         one: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
         two: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
         four: [1 2 3 4 5 6],
@@ -38,7 +39,7 @@ pub(super) mod avx512bf16 {
 macro_rules! widening_kernels {
     ($(#[$feature:meta])?; first($a:ident): $first:expr, second($b:ident): $second:expr,
      one: [$($one:literal)*], two: [$($two:literal)*]) => {
-        use crate::micro::body::{for_each, for_turns, micro_kernels, store_sums};
+        use crate::micro::body::{add_products, for_each, for_turns, micro_kernels, store_sums};
 
         $(#[$feature])?
         #[inline]
@@ -62,6 +63,7 @@ macro_rules! widening_kernels {
             $(#[$feature])?;
             product: dot,
             words: 2,
+            terms: 1,
             one: [$($one)*],
             two: [$($two)*],
             four: [],

@@ -1,6 +1,6 @@
 //! Plain Rust primitives and kernels, for every CPU; a "vector" is an array of 16 floats.
 
-use super::body::{for_each, for_turns, micro_kernels, store_sums};
+use super::body::{add_products, for_each, for_turns, micro_kernels, store_sums};
 
 pub(crate) type V = [f32; LANES];
 pub(crate) const LANES: usize = 16;
@@ -107,6 +107,7 @@ micro_kernels!(
     ;
     product: fma,
     words: 1,
+    terms: 1,
     one: [1 2 3 4],
     two: [],
     four: [],
