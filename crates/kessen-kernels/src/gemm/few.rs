@@ -32,6 +32,8 @@ const TASK_PANELS: usize = 4;
 const ENOUGH_TASKS: usize = 4;
 /// The least rows of a slab that is made in order to have enough tasks.
 const SLAB_ROWS: usize = 512;
+/// Rows of `x` whose length is a multiple of this meet in the caches.
+const COLLIDING: usize = 512;
 /// Floats per thread: packed panels of inputs.
 const PACKED_LEN: usize = TASK_PANELS * PANEL * DEPTH;
 
@@ -131,6 +133,13 @@ unsafe fn sum_slab(
     for pass in 0..rows.len().div_ceil(DEPTH).max(1) {
         let depth = even(rows.len(), DEPTH, pass);
         let (first, terms) = (rows.start + depth.start, depth.len());
+        let columns = panels.start * PANEL..(panels.end * PANEL).min(inputs);
+        let from = outer.x.get(first * inputs + columns.start..).unwrap_or_default();
+        let mut b = (from.as_ptr(), inputs, PANEL);
+        if (columns.len() % PANEL > 0 || inputs % COLLIDING == 0) && terms > 0 {
+            pack_rows(outer.isa, from, inputs, terms, columns.len(), packed);
+            b = (packed.as_ptr(), PANEL, terms * PANEL);
+        }
         let mut panel = panels.start;
         while panel < panels.end {
             let left = panels.end - panel;
@@ -141,16 +150,9 @@ unsafe fn sum_slab(
             } else {
                 1
             };
-            let columns = panel * PANEL..((panel + nv) * PANEL).min(inputs);
-            let from = outer.x.get(first * inputs + columns.start..).unwrap_or_default();
-            let mut b = (from.as_ptr(), inputs, PANEL);
-            if columns.len() < nv * PANEL && terms > 0 {
-                pack_rows(outer.isa, from, inputs, terms, columns.len(), packed);
-                b = (packed.as_ptr(), PANEL, terms * PANEL);
-            }
             let tile = Tile {
                 a: outer.dy.as_ptr().wrapping_add(first * outputs),
-                b: b.0,
+                b: b.0.wrapping_add((panel - panels.start) * b.2),
                 c: sums[(panel - panels.start) * c_panel..].as_mut_ptr(),
                 c_panel: c_panel as isize,
                 tail: PANEL,
@@ -160,7 +162,7 @@ unsafe fn sum_slab(
             let sum = Sum::product(terms, outputs as isize, b.1 as isize, b.2 as isize);
             // The panels that are read next: those beside these, or the first ones of the next pass.
             let next = match panel + nv < panels.end {
-                true => from.as_ptr().wrapping_add(nv * PANEL),
+                true => from.as_ptr().wrapping_add((panel + nv - panels.start) * PANEL),
                 false => outer.x.as_ptr().wrapping_add((first + terms) * inputs + panels.start * PANEL),
             };
             // SAFETY: the operands are complete; the sums lie in `sums`.

@@ -171,12 +171,21 @@ impl Outer<'_> {
         }
     }
 
-    /// The panels from `start` on that tiles compute together; none behind the pass's last.
+    /// Panels of a tile.
+    fn wide(&self, pass: &Pass) -> usize {
+        self.family.panels_for(pass.inputs.len())
+    }
+
+    /// The panels from `start` on that are packed together; none behind the pass's last. Several where a tile has only one,
+    /// for single lines of `dy`'s rows arrive too slowly.
     fn group(&self, pass: &Pass, start: usize) -> Range<usize> {
-        let wide = self.family.panels_for(pass.inputs.len());
+        let most = match self.wide(pass) {
+            1 => MOST_PANELS,
+            wide => wide,
+        };
         start..match pass.panels.end - start {
-            left if left >= wide => start + wide,
-            2.. if wide == MOST_PANELS => start + 2,
+            left if left >= most => start + most,
+            2.. if most == MOST_PANELS => start + 2,
             left => start + left.min(1),
         }
     }
@@ -194,19 +203,24 @@ impl Outer<'_> {
         mut soon: impl Iterator<Item = Soon>,
     ) {
         let (depth, inputs) = (pass.depth.len(), pass.inputs.len());
-        let sum = Sum::product(depth, a_col, PANEL as isize, panels_len(depth, PANEL) as isize);
+        let b_panel = panels_len(depth, PANEL);
+        let sum = Sum::product(depth, a_col, PANEL as isize, b_panel as isize);
         let places = Rows::strided(1, PANEL as isize);
-        let tall = self.family.rows(self.family.panels_for(inputs)).min(MAX_ROWS);
-        for index in 0..inputs.div_ceil(tall) {
-            let r = even(inputs, tall, index);
-            let tile = Tile {
-                a: first.a.wrapping_add(r.start),
-                c: first.c.wrapping_add(r.start * PANEL),
-                soon: soon.next().unwrap_or(Soon::NONE),
-                ..first
-            };
-            // SAFETY: the caller's promise.
-            unsafe { self.family.kernel(r.len(), panels, true)(&sum, &places, &tile) }
+        let wide = self.wide(pass).min(panels);
+        let tall = self.family.rows(wide).min(MAX_ROWS);
+        for panel in (0..panels).step_by(wide) {
+            for index in 0..inputs.div_ceil(tall) {
+                let r = even(inputs, tall, index);
+                let tile = Tile {
+                    a: first.a.wrapping_add(r.start),
+                    b: first.b.wrapping_add(panel * b_panel),
+                    c: first.c.wrapping_add(r.start * PANEL).wrapping_offset(panel as isize * first.c_panel),
+                    soon: soon.next().unwrap_or(Soon::NONE),
+                    ..first
+                };
+                // SAFETY: the caller's promise.
+                unsafe { self.family.kernel(r.len(), wide, true)(&sum, &places, &tile) }
+            }
         }
     }
 
