@@ -10,6 +10,13 @@ pub(crate) fn even(len: usize, most: usize, index: usize) -> Range<usize> {
     share(len, len.div_ceil(most).max(1), index)
 }
 
+/// The lengths of the ranges of [`even`], in turn.
+pub(crate) fn even_lens(len: usize, most: usize) -> impl Iterator<Item = usize> {
+    let parts = len.div_ceil(most).max(1);
+    let (short, longer) = (len / parts, len % parts);
+    (0..parts).map(move |index| short + usize::from(index < longer))
+}
+
 /// Splits `len` into `parts` nearly equal ranges and returns the `index`-th.
 pub(crate) fn share(len: usize, parts: usize, index: usize) -> Range<usize> {
     let start = |i: usize| len / parts * i + (len % parts).min(i);
@@ -44,6 +51,7 @@ mod tests {
             let parts = len.div_ceil(most);
             assert_eq!((0..parts).map(|index| even(len, most, index).len()).sum::<usize>(), len);
             assert!((0..parts).all(|index| even(len, most, index).len() <= most));
+            assert!(even_lens(len, most).eq((0..parts).map(|index| even(len, most, index).len())));
         }
     }
 

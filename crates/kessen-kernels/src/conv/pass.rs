@@ -7,7 +7,7 @@
 
 use super::moments::{Moments, Partials};
 use crate::micro::{Clip, Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
-use crate::split::even;
+use crate::split::{even, even_lens};
 use crate::threads;
 use std::ops::Range;
 
@@ -272,32 +272,31 @@ impl Pass {
             && self.out_pixel == PANEL as isize
             && !self.lanewise;
         let pixel_rows = family.pixel_rows();
-        let tiles = pixels.count.div_ceil(tall);
-        for index in 0..pixels.runs * tiles {
-            let part = even(pixels.count, tall, index % tiles);
-            let first = pixels.first + index / tiles * pixels.count + part.start;
-            let mut tile = tile;
-            if neighbours && let Some([a, c]) = self.run_of(first, part.len()) {
-                tile.a = tile.a.wrapping_offset(a);
-                tile.c = tile.c.wrapping_offset(c);
-                tile.finish = tile.finish.at(0, 0, c);
+        let mut next = self.pixel_of(pixels.first);
+        for _ in 0..pixels.runs {
+            for count in even_lens(pixels.count, tall) {
+                let first = next;
+                next = self.pixel_behind(first, count);
+                let mut tile = tile;
+                if neighbours && let Some([a, c]) = self.run_of(first, count) {
+                    tile.a = tile.a.wrapping_offset(a);
+                    tile.c = tile.c.wrapping_offset(c);
+                    tile.finish = tile.finish.at(0, 0, c);
+                    // SAFETY: the caller's promise.
+                    unsafe { family.pixels(count, nv)(sum, &pixel_rows, &tile) }
+                    continue;
+                }
+                let mut rows = self.rows(first, count);
+                if unit {
+                    tile.a = tile.a.wrapping_offset(rows.a[0]);
+                    rows.a = Rows::strided(1, 0).a;
+                }
                 // SAFETY: the caller's promise.
-                unsafe { family.pixels(part.len(), nv)(sum, &pixel_rows, &tile) }
-                continue;
-            }
-            let mut rows = self.rows(first, part.len());
-            if unit {
-                tile.a = tile.a.wrapping_offset(rows.a[0]);
-                rows.a = Rows::strided(1, 0).a;
-            }
-            // SAFETY: the caller's promise.
-            unsafe {
-                let kernel = if self.lanewise {
-                    family.lanewise(part.len())
-                } else {
-                    family.kernel(part.len(), nv, unit)
-                };
-                kernel(sum, &rows, &tile)
+                unsafe {
+                    let kernel =
+                        if self.lanewise { family.lanewise(count) } else { family.kernel(count, nv, unit) };
+                    kernel(sum, &rows, &tile)
+                }
             }
         }
     }
@@ -350,11 +349,10 @@ impl Pass {
         }
     }
 
-    /// Where output pixel `first` lies in the input and in the output, if the next `count` follow it without a gap in both and
-    /// no tap leaves the image. For steps of one pixel in the input.
-    fn run_of(&self, first: usize, count: usize) -> Option<[isize; 2]> {
+    /// Where an output pixel lies in the input and in the output, if `count` from it on follow each other without a gap in both
+    /// and no tap leaves the image. For steps of one pixel in the input.
+    fn run_of(&self, [n, p, q]: [usize; 3], count: usize) -> Option<[isize; 2]> {
         let [oh, ow] = self.out;
-        let [n, p, q] = self.pixel_of(first);
         let [h, w] = self.first_tap(p, q);
         let inside = if self.is_seamless() {
             p * ow + q + count <= oh * ow
@@ -369,6 +367,19 @@ impl Pass {
     fn pixel_of(&self, number: usize) -> [usize; 3] {
         let [oh, ow] = self.out;
         [number / (oh * ow), number / ow % oh, number % ow]
+    }
+
+    /// The output pixel `count` behind another.
+    fn pixel_behind(&self, [mut n, mut p, mut q]: [usize; 3], count: usize) -> [usize; 3] {
+        let [oh, ow] = self.out;
+        q += count;
+        while q >= ow {
+            (p, q) = (p + 1, q - ow);
+            if p == oh {
+                (n, p) = (n + 1, 0);
+            }
+        }
+        [n, p, q]
     }
 
     /// Row and column of the input that an output pixel's first tap reads.
@@ -394,13 +405,14 @@ impl Pass {
             && self.out_row == self.out[1] as isize * self.out_pixel
     }
 
-    /// Where `count` output pixels from number `first` lie.
-    fn rows(&self, first: usize, count: usize) -> Rows {
-        let [oh, ow] = self.out;
-        let [mut n, mut p, mut q] = self.pixel_of(first);
+    /// Where `count` output pixels from `first` on lie.
+    fn rows(&self, first: [usize; 3], count: usize) -> Rows {
+        let ow = self.out[1];
+        let mut first = first;
         let mut rows = Rows { clipped: false, ..Rows::strided(0, 0) };
         let mut at = 0;
         while at < count {
+            let [n, p, q] = first;
             let run = (ow - q).min(count - at);
             let ([h, w], [a, c]) = (self.first_tap(p, q), self.places(n, p, q));
             let (a_step, w_step) = (self.stride[1] as isize * self.pixel, self.stride[1]);
@@ -413,10 +425,7 @@ impl Pass {
             let last = w + (run as i32 - 1) * w_step;
             rows.clipped |= self.leaves(0, h) || self.leaves(1, w) || self.leaves(1, last);
             at += run;
-            (p, q) = (p + 1, 0);
-            if p == oh {
-                (n, p) = (n + 1, 0);
-            }
+            first = self.pixel_behind(first, run);
         }
         rows
     }

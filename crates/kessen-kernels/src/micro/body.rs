@@ -88,14 +88,13 @@ macro_rules! micro_kernels {
             let mut acc = [[zero(); R]; MR];
             // The tile's part of `C` is on its way while the sums are made.
             for i in 0..MR {
-                for r in 0..R {
+                for r in (0..R).step_by(PV) {
                     prefetch_write(tile.c.wrapping_offset(rows.c[i] + place(r, tile.c_panel)));
                 }
             }
-            for_turns!(sum, |m, i, depth, offset_a, offset_b| {
-                let (a, b) = (tile.a.wrapping_offset(offset_a), tile.b.wrapping_offset(offset_b));
+            for_turns!(sum, tile, |m, i, depth, a, b| {
                 let mut soon = tile.soon;
-                soon.from = soon.from.wrapping_offset(offset_a);
+                soon.from = soon.from.wrapping_byte_add(a.addr().wrapping_sub(tile.a.addr()));
                 let mut p = [a; MR];
                 if MODE != UNIT {
                     for r in 0..MR {
@@ -165,8 +164,7 @@ macro_rules! micro_kernels {
             let mut acc = [[zero(); R]; MR];
             let each = MR.div_ceil(sum.turns().max(1));
             let (mut row, mut turn) = (0, tile.soon.tile);
-            for_turns!(sum, |m, i, depth, offset_a, offset_b| {
-                let (a, b) = (tile.a.wrapping_offset(offset_a), tile.b.wrapping_offset(offset_b));
+            for_turns!(sum, tile, |m, i, depth, a, b| {
                 if ASKS {
                     turn = ask_for_b::<R>(&tile.soon, sum, b, depth, turn);
                 }
@@ -189,7 +187,7 @@ macro_rules! micro_kernels {
         $(#[$feature])?
         #[inline]
         fn ask_for_row<const R: usize>(tile: &Tile, at: isize) {
-            for r in 0..R {
+            for r in (0..R).step_by(PV) {
                 let at = at + place(r, tile.c_panel);
                 prefetch_write(tile.c.wrapping_offset(at));
                 if !tile.finish.residual.is_null() {
@@ -424,21 +422,27 @@ macro_rules! store_sums {
     };
 }
 
-/// Runs a block for every turn of a sum's loops: the second and third loop's turns, the turn's products, and how far `A` and `B`
-/// have moved. A macro, since the sums should stay in their registers.
+/// Runs a block for every turn of a sum's loops: the second and third loop's turns, the turn's products, and where they lie in a
+/// tile's `A` and `B`. A macro, since the sums should stay in their registers.
 macro_rules! for_turns {
-    ($sum:ident, |$m:ident, $i:ident, $depth:ident, $a:ident, $b:ident| $body:block) => {
+    ($sum:ident, $tile:ident, |$m:ident, $i:ident, $depth:ident, $a:ident, $b:ident| $body:block) => {
         let [outer, middle, inner] = $sum.loops;
+        let (mut outer_a, mut outer_b) = ($tile.a, $tile.b);
         for o in 0..outer.count {
             let $depth = if o + 1 == outer.count { $sum.depth_last } else { $sum.depth };
-            for m in 0..middle.count {
-                for i in 0..inner.count {
-                    let (o, $m, $i) = (o as isize, m as isize, i as isize);
-                    let $a = o * outer.a + $m * middle.a + $i * inner.a;
-                    let $b = o * outer.b + $m * middle.b + $i * inner.b;
+            let (mut middle_a, mut middle_b) = (outer_a, outer_b);
+            for $m in 0..middle.count {
+                let (mut inner_a, mut inner_b) = (middle_a, middle_b);
+                for $i in 0..inner.count {
+                    let ($a, $b) = (inner_a, inner_b);
+                    // Before the block, which may go on to the next turn.
+                    (inner_a, inner_b) = (inner_a.wrapping_offset(inner.a), inner_b.wrapping_offset(inner.b));
                     $body
                 }
+                (middle_a, middle_b) =
+                    (middle_a.wrapping_offset(middle.a), middle_b.wrapping_offset(middle.b));
             }
+            (outer_a, outer_b) = (outer_a.wrapping_offset(outer.a), outer_b.wrapping_offset(outer.b));
         }
     };
 }
