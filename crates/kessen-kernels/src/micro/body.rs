@@ -360,8 +360,10 @@ macro_rules! add_products {
         // SAFETY: the caller of the kernel promises the addresses.
         unsafe {
             while term + TERMS <= end {
-                for t in term..(term + TERMS).min(soon.lines) {
-                    prefetch_far(soon.line_at(t));
+                if term < soon.lines {
+                    for t in 0..TERMS {
+                        prefetch_far(soon.line_at(term + t));
+                    }
                 }
                 for t in 0..TERMS as isize {
                     let (b, k) = (b.wrapping_offset(t * b_row), k + t * a_col);
@@ -371,7 +373,7 @@ macro_rules! add_products {
                 k += TERMS as isize * a_col;
                 term += TERMS;
             }
-            while term < end {
+            while TERMS > 1 && term < end {
                 $acc = add_product::<$mr, $r, $mode>($acc, $p, b, k, $sum.b_panel);
                 b = b.wrapping_offset(b_row);
                 k += a_col;

@@ -153,7 +153,7 @@ pub(crate) struct Soon {
     pub from: *const f32,
     pub line: isize,
     pub block: isize,
-    /// Number of lines, for each turn of the loops; `from` moves like `A` does.
+    /// Number of lines, for each turn of the loops, up to what a kernel adds at a time; `from` moves like `A` does.
     pub lines: usize,
     /// The distance of another `B` from the tile's own, which [`Family::asking`] kernels ask for; 0 for none.
     pub b: isize,
