@@ -406,9 +406,8 @@ impl Pass {
     }
 
     /// Where `count` output pixels from `first` on lie.
-    fn rows(&self, first: [usize; 3], count: usize) -> Rows {
+    fn rows(&self, mut first: [usize; 3], count: usize) -> Rows {
         let ow = self.out[1];
-        let mut first = first;
         let mut rows = Rows { clipped: false, ..Rows::strided(0, 0) };
         let mut at = 0;
         while at < count {

@@ -13,7 +13,7 @@
 use super::Linear;
 use super::outer::{Outer, Sink};
 use super::pack::pack_rows;
-use super::product::Product;
+use super::product::{COLLIDING, Product};
 use crate::layout::{panels_len, transpose_raw};
 use crate::micro::{Family, Finish, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
 use crate::split::{dividing, even, share};
@@ -32,8 +32,6 @@ const TASK_PANELS: usize = 4;
 const ENOUGH_TASKS: usize = 4;
 /// The least rows of a slab that is made in order to have enough tasks.
 const SLAB_ROWS: usize = 512;
-/// Rows of `x` whose length is a multiple of this meet in the caches.
-const COLLIDING: usize = 512;
 /// Floats per thread: packed panels of inputs.
 const PACKED_LEN: usize = TASK_PANELS * PANEL * DEPTH;
 
@@ -136,20 +134,14 @@ unsafe fn sum_slab(
         let columns = panels.start * PANEL..(panels.end * PANEL).min(inputs);
         let from = outer.x.get(first * inputs + columns.start..).unwrap_or_default();
         let mut b = (from.as_ptr(), inputs, PANEL);
-        if (columns.len() % PANEL > 0 || inputs % COLLIDING == 0) && terms > 0 {
+        let packs = (columns.len() % PANEL > 0 || inputs % COLLIDING == 0) && terms > 0;
+        if packs {
             pack_rows(outer.isa, from, inputs, terms, columns.len(), packed);
             b = (packed.as_ptr(), PANEL, terms * PANEL);
         }
         let mut panel = panels.start;
         while panel < panels.end {
-            let left = panels.end - panel;
-            let nv = if left >= wide {
-                wide
-            } else if left >= 2 && wide >= 2 {
-                2
-            } else {
-                1
-            };
+            let nv = Family::fitting(wide, panels.end - panel);
             let tile = Tile {
                 a: outer.dy.as_ptr().wrapping_add(first * outputs),
                 b: b.0.wrapping_add((panel - panels.start) * b.2),
@@ -160,11 +152,12 @@ unsafe fn sum_slab(
                 finish: Finish::plain(pass > 0),
             };
             let sum = Sum::product(terms, outputs as isize, b.1 as isize, b.2 as isize);
-            // The panels that are read next: those beside these, or the first ones of the next pass.
-            let next = match panel + nv < panels.end {
-                true => from.as_ptr().wrapping_add((panel + nv - panels.start) * PANEL),
-                false => outer.x.as_ptr().wrapping_add((first + terms) * inputs + panels.start * PANEL),
+            // What is read from `x` next: the panels beside these, or some of the next pass.
+            let (row, next) = match panel + nv {
+                beside if !packs && beside < panels.end => (first, beside),
+                _ => (first + terms, if packs { panel } else { panels.start }),
             };
+            let next = outer.x.as_ptr().wrapping_add(row * inputs + next * PANEL);
             // SAFETY: the operands are complete; the sums lie in `sums`.
             unsafe { tiles(outer, nv, &sum, tile, next) }
             panel += nv;

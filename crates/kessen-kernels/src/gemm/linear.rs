@@ -296,7 +296,7 @@ impl Linear {
             }
             let mut panel = 0;
             while panel < panels {
-                let nv = if panels - panel >= wide { wide } else { 1 };
+                let nv = Family::fitting(wide, panels - panel);
                 for index in 0..rows.len().div_ceil(tall) {
                     let r = even(rows.len(), tall, index);
                     let first = part.start * depth;

@@ -183,11 +183,7 @@ impl Outer<'_> {
             1 => MOST_PANELS,
             wide => wide,
         };
-        start..match pass.panels.end - start {
-            left if left >= most => start + most,
-            2.. if most == MOST_PANELS => start + 2,
-            left => start + left.min(1),
-        }
+        start..start + Family::fitting(most, pass.panels.end - start)
     }
 
     /// The tiles of a few panels; `first` is the first of them.

@@ -13,6 +13,8 @@ use std::ops::Range;
 pub(crate) const MAX_DEPTH: usize = 512;
 /// Rows handled together, so that their part of `A` stays in the second-level cache.
 pub(crate) const MAX_BLOCK_ROWS: usize = 112;
+/// Rows (of floats) at a multiple of this distance meet in the caches.
+pub(super) const COLLIDING: usize = 512;
 /// Distance of the rows of a copied `A`: off the powers of two, so that rows don't collide in the cache.
 const COPY_ROW: usize = MAX_DEPTH + PANEL;
 /// Panels of one task at most, and how many tasks are enough to share evenly.
@@ -123,7 +125,9 @@ impl Product {
     /// Whether `rows` rows of `A` fall on each other in the cache, so that a copy pays for `panels` panels: their
     /// distance (or that of columns, where rows are neighbours) is a large power of two.
     pub fn collides(&self, rows: usize, panels: usize) -> bool {
-        let (step, far, enough) = if self.a_row == 1 { (self.a_col, 256, 4) } else { (self.a_row, 512, 8) };
+        let far = COLLIDING as isize;
+        let (step, far, enough) =
+            if self.a_row == 1 { (self.a_col, far / 2, 4) } else { (self.a_row, far, 8) };
         step % far == 0 && rows > 14 && panels >= enough
     }
 
@@ -290,14 +294,7 @@ impl Product {
         let last = self.n.div_ceil(PANEL);
         let mut panel = panels.start;
         while panel < panels.end {
-            let left = panels.end - panel;
-            let nv = if left >= wide {
-                wide
-            } else if left >= 2 && wide == 4 {
-                2
-            } else {
-                1
-            };
+            let nv = Family::fitting(wide, panels.end - panel);
             let tail = if panel + nv == last { self.n - (last - 1) * PANEL } else { PANEL };
             for index in 0..tiles {
                 let r = even(rows.len(), tall, index);

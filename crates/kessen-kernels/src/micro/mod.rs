@@ -297,6 +297,14 @@ impl Family {
         }
     }
 
+    /// The panels of the next tile, of at most `wide` (1, 2 or 4), where `left` are left: 0 where none is.
+    pub fn fitting(wide: usize, left: usize) -> usize {
+        match wide.min(left) {
+            3 => 2,
+            panels => panels,
+        }
+    }
+
     /// Most rows of a kernel with `panels` panels that is worth using for large products.
     pub fn rows(&self, panels: usize) -> usize {
         match panels {
