@@ -1,6 +1,7 @@
 //! AVX2 with FMA: two registers a vector.
 
 use super::{Float, Int, LANES, Mask, Simd};
+use crate::micro::avx2::load_part;
 use std::arch::x86_64::*;
 use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Sub};
 
@@ -79,9 +80,9 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn load_tail(self, x: &[f32]) -> F {
-        let mut a = [0.0; LANES];
-        a[..x.len()].copy_from_slice(x);
-        self.load(&a)
+        let n = x.len().min(LANES);
+        // SAFETY: the token proves the ISA; the halves' lanes that are read are elements of `x`.
+        unsafe { F(load_part(x.as_ptr(), n.min(8)), load_part(x.as_ptr().wrapping_add(8), n.saturating_sub(8))) }
     }
 }
 
