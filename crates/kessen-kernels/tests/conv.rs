@@ -178,6 +178,12 @@ fn plain_inputs() {
     check(ConvDesc::new(2, 3, 16, [9, 8], 3).dilation(2).plain());
     check(ConvDesc { pad_after: [2, 0], ..ConvDesc::new(1, 2, 5, [6, 6], 4).stride(3) }.plain());
     check(ConvDesc::new(1, 17, 16, [5, 5], 1).plain());
+    // Strides that the rows' length is no multiple of, that are longer than the row, and that skip its end; a long row.
+    check(ConvDesc { pad_before: [0, 2], ..ConvDesc::new(2, 3, 20, [5, 47], 3).stride(3).dilation(2) }.plain());
+    check(ConvDesc { dilation: [1, 3], stride: [1, 2], ..ConvDesc::new(2, 2, 17, [3, 50], 3) }.plain());
+    check(ConvDesc::new(2, 3, 16, [4, 5], 2).stride(7).plain());
+    let wave = ConvDesc { kernel: [1, 41], stride: [1, 4], ..ConvDesc::new(2, 1, 9, [1, 230], 1) };
+    check(ConvDesc { pad_before: [0, 19], pad_after: [0, 20], dilation: [1, 2], ..wave }.plain());
 }
 
 #[test]

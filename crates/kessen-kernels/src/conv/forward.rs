@@ -6,7 +6,7 @@ use super::pass::{Operands, Pass};
 use super::planar::Planar;
 use super::{check_operands, check_scratch, depthwise};
 use crate::epilogue::Epilogue;
-use crate::micro::{Family, Finish, PANEL};
+use crate::micro::{Family, Finish, List, PANEL, Term};
 
 const BLOCK: isize = PANEL as isize;
 
@@ -14,7 +14,7 @@ const BLOCK: isize = PANEL as isize;
 pub fn forward_scratch(desc: &ConvDesc) -> usize {
     match (desc.input, desc.output) {
         (Layout::Blocked, _) => 0,
-        (Layout::Plain, Layout::Blocked) => desc.bordered_len(),
+        (Layout::Plain, Layout::Blocked) => List::scratch(taps(desc)) + desc.bordered_len(),
         (Layout::Plain, Layout::Plain) => Planar::forward(desc).scratch(),
     }
 }
@@ -81,11 +81,15 @@ fn run(
         // SAFETY: lengths were checked against the descriptor.
         return unsafe { Planar::forward(desc).run(family, x, w, finish, y, scratch) };
     }
-    let x = match desc.input {
-        Layout::Blocked => x.as_ptr(),
-        Layout::Plain => desc.border(x, scratch),
+    let (x, list) = match desc.input {
+        Layout::Blocked => (x.as_ptr(), List::NONE),
+        Layout::Plain => {
+            let (list, rest) = scratch.split_at_mut(List::scratch(taps(desc)));
+            (desc.border(x, rest), List::new(list, plain_terms(desc)))
+        }
     };
-    let operands = Operands { x, w: w.as_ptr(), y: y.as_mut_ptr(), finish: Finish::new(epilogue), partials };
+    let finish = Finish::new(epilogue);
+    let operands = Operands { x, w: w.as_ptr(), y: y.as_mut_ptr(), finish, partials, list };
     // SAFETY: lengths were checked against the descriptor.
     unsafe { pass(desc).run(Family::active(), operands) }
 }
@@ -135,34 +139,47 @@ pub(super) fn blocked(d: &ConvDesc) -> Pass {
     }
 }
 
-/// The sweep over bordered NCHW: a row of the kernel is one run of terms.
+/// Taps of the kernel.
+fn taps(d: &ConvDesc) -> usize {
+    d.kernel[0] * d.kernel[1]
+}
+
+/// The terms of a channel of bordered NCHW.
+fn plain_terms(d: &ConvDesc) -> impl ExactSizeIterator<Item = Term> {
+    (0..taps(d)).map(|tap| Term {
+        a: d.tap_place(tap / d.kernel[1], tap % d.kernel[1]) as i32,
+        b: (tap * PANEL) as i32,
+    })
+}
+
+/// The sweep over bordered NCHW: a channel's taps are listed, and pixels that are a stride apart are neighbours.
 fn plain(d: &ConvDesc) -> Pass {
     let [h, w] = d.bordered();
     let [oh, ow] = d.output();
     let blocks = d.filters.div_ceil(PANEL);
     let out_plane = (oh * ow * PANEL) as isize;
-    let kw = d.kernel[1] as isize;
+    let taps = taps(d);
     Pass {
         batch: d.batch,
         lanewise: false,
         groups: 1,
         in_blocks: d.channels,
         out_blocks: blocks,
-        depth: d.kernel[1],
-        depth_last: d.kernel[1],
-        a_col: d.dilation[1] as isize,
+        depth: taps,
+        depth_last: taps,
+        a_col: 1,
         pixel: 1,
         size: [h, w],
         in_row: w as isize,
         in_block: (h * w) as isize,
         in_image: (d.channels * h * w) as isize,
-        taps: [d.kernel[0], 1],
+        taps: [1, 1],
         start: [0, 0],
-        stride: d.stride.map(|s| s as i32),
-        step: d.dilation.map(|s| s as i32),
-        b_taps: [kw * BLOCK, 0],
-        b_block: (d.kernel[0] * d.kernel[1]) as isize * BLOCK,
-        b_panel: (d.channels * d.kernel[0] * d.kernel[1]) as isize * BLOCK,
+        stride: [d.stride[0] as i32, 1],
+        step: [1, 1],
+        b_taps: [0, 0],
+        b_block: taps as isize * BLOCK,
+        b_panel: (d.channels * taps) as isize * BLOCK,
         out: [oh, ow],
         out_row: ow as isize * BLOCK,
         out_pixel: BLOCK,

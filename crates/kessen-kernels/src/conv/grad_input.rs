@@ -10,7 +10,7 @@ use super::planar::{self, Planar};
 use super::{check_operands, check_scratch, depthwise};
 use crate::epilogue::{Activation, Bias, Epilogue};
 use crate::layout::{blocked_len, from_blocked};
-use crate::micro::{Family, Finish, PANEL};
+use crate::micro::{Family, Finish, List, PANEL};
 
 const BLOCK: isize = PANEL as isize;
 
@@ -131,6 +131,7 @@ pub(super) unsafe fn sweep(
                 w: turned.as_ptr().wrapping_offset(tap),
                 y: dx.as_mut_ptr().wrapping_offset(out),
                 finish: finish.at(0, 0, out),
+                list: List::NONE,
                 partials: None,
             };
             // SAFETY: the phase's pixels lie in `dx`, its taps in the weights; the caller's promise.

@@ -405,7 +405,7 @@ impl Job<'_> {
         let [h, w] = d.bordered();
         let terms = d.channels * d.kernel[0] * d.kernel[1];
         let dy_plane = (oh * ow * PANEL) as isize;
-        let mut sum = Sum::product(ow, d.stride[1] as isize, BLOCK, dy_plane);
+        let mut sum = Sum::product(ow, 1, BLOCK, dy_plane);
         sum.loops[0] =
             Loop { count: images.len(), a: (d.channels * h * w) as isize, b: d.output_image() as isize };
         sum.loops[1] = Loop { count: rows.len(), a: (d.stride[0] * w) as isize, b: (ow * PANEL) as isize };
@@ -419,8 +419,7 @@ impl Job<'_> {
                 let mut places = Rows::strided(0, BLOCK);
                 for (place, term) in places.a.iter_mut().zip(r.clone()) {
                     let (c, tap) = (term / (d.kernel[0] * d.kernel[1]), term % (d.kernel[0] * d.kernel[1]));
-                    let (y, x) = (tap / d.kernel[1] * d.dilation[0], tap % d.kernel[1] * d.dilation[1]);
-                    *place = ((c * h + y) * w + x) as isize;
+                    *place = (c * h * w + d.tap_place(tap / d.kernel[1], tap % d.kernel[1])) as isize;
                 }
                 let image = images.start * d.channels * h * w + rows.start * d.stride[0] * w;
                 let dy = images.start * d.output_image() + (o * oh + rows.start) * ow * PANEL;
@@ -467,8 +466,7 @@ impl Job<'_> {
                 let mut places = [0; MAX_ROWS];
                 for (at, term) in places[..wide].iter_mut().zip(first..) {
                     let (c, tap) = (term.min(terms - 1) / taps, term.min(terms - 1) % taps);
-                    let (y, x) = (tap / d.kernel[1] * d.dilation[0], tap % d.kernel[1] * d.dilation[1]);
-                    *at = (c * h + y) * w + x;
+                    *at = c * h * w + d.tap_place(tap / d.kernel[1], tap % d.kernel[1]);
                 }
                 let mut sums = NO_SUMS;
                 correlate(isa, &region, dy, &planes[..filters.len()], x, &places[..wide], &mut sums);

@@ -6,7 +6,7 @@
 //! small images fill tiles too.
 
 use super::moments::{Moments, Partials};
-use crate::micro::{Clip, Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
+use crate::micro::{Clip, Family, Finish, List, Listed, Loop, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
 use crate::split::{even, even_lens};
 use crate::threads;
 use std::ops::Range;
@@ -68,6 +68,8 @@ pub(super) struct Operands {
     pub w: *const f32,
     pub y: *mut f32,
     pub finish: Finish,
+    /// What a block's terms are where the sweep has no taps of its own; else empty.
+    pub list: List,
     /// Where the moments of the results go, where they are wanted: [`Pass::parts`] partials.
     pub partials: Option<Partials>,
 }
@@ -109,16 +111,13 @@ struct Pixels {
     first: usize,
     count: usize,
     runs: usize,
-    /// A run is a row.
-    whole_lines: bool,
 }
 
 impl Pixels {
     /// Those of lines of `line` pixels: rows, or single pixels that make one run.
     fn new(line: usize, lines: &Range<usize>) -> Pixels {
-        let whole_lines = line > 1;
-        let (count, runs) = if whole_lines { (line, lines.len()) } else { (lines.len(), 1) };
-        Pixels { first: lines.start * line, count, runs, whole_lines }
+        let (count, runs) = if line > 1 { (line, lines.len()) } else { (lines.len(), 1) };
+        Pixels { first: lines.start * line, count, runs }
     }
 
     fn all(&self) -> Range<usize> {
@@ -223,6 +222,7 @@ impl Pass {
             let last = visit + 1 == visits;
             let finish = operands.finish.pass(visit == 0, last);
             let mut sum = self.sum(blocks.len(), if last { self.depth_last } else { self.depth });
+            sum.list = operands.list;
             let mut panel = panels.start;
             while panel < panels.end {
                 let group = panel / self.out_blocks;
@@ -264,14 +264,13 @@ impl Pass {
     /// # Safety
     /// As for [`Self::run`], for these pixels and panels.
     unsafe fn tiles(&self, family: &Family, sum: &Sum, pixels: &Pixels, tall: usize, tile: Tile, nv: usize) {
-        // Neighbouring pixels of a plain image.
-        let unit = pixels.whole_lines && self.pixel == 1 && self.stride[1] == 1;
+        let listed = (sum.list.len > 0).then(Listed::active);
         let neighbours = self.stride[1] == 1
-            && self.pixel == family.pixel as isize
+            && self.pixel == if listed.is_some() { 1 } else { family.pixel as isize }
             && self.a_col == 1
             && self.out_pixel == PANEL as isize
             && !self.lanewise;
-        let pixel_rows = family.pixel_rows();
+        let pixel_rows = Rows::strided(self.pixel, PANEL as isize);
         let mut next = self.pixel_of(pixels.first);
         for _ in 0..pixels.runs {
             for count in even_lens(pixels.count, tall) {
@@ -282,21 +281,22 @@ impl Pass {
                     tile.a = tile.a.wrapping_offset(a);
                     tile.c = tile.c.wrapping_offset(c);
                     tile.finish = tile.finish.at(0, 0, c);
+                    let kernel = match listed {
+                        Some(listed) => listed.unit(count, nv),
+                        None => family.pixels(count, nv),
+                    };
                     // SAFETY: the caller's promise.
-                    unsafe { family.pixels(count, nv)(sum, &pixel_rows, &tile) }
+                    unsafe { kernel(sum, &pixel_rows, &tile) }
                     continue;
                 }
-                let mut rows = self.rows(first, count);
-                if unit {
-                    tile.a = tile.a.wrapping_offset(rows.a[0]);
-                    rows.a = Rows::strided(1, 0).a;
-                }
+                let rows = self.rows(first, count);
+                let kernel = match listed {
+                    Some(listed) => listed.kernel(count, nv),
+                    None if self.lanewise => family.lanewise(count),
+                    None => family.kernel(count, nv, false),
+                };
                 // SAFETY: the caller's promise.
-                unsafe {
-                    let kernel =
-                        if self.lanewise { family.lanewise(count) } else { family.kernel(count, nv, unit) };
-                    kernel(sum, &rows, &tile)
-                }
+                unsafe { kernel(sum, &rows, &tile) }
             }
         }
     }
@@ -346,6 +346,7 @@ impl Pass {
                 step_h: self.step[0],
                 step_w: self.step[1],
             },
+            list: List::NONE,
         }
     }
 

@@ -10,7 +10,7 @@
 
 use super::desc::{ConvDesc, Layout};
 use super::planes::Planes;
-use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
+use crate::micro::{Family, Finish, List, Listed, Loop, MAX_ROWS, PANEL, Rows, Soon, Sum, Term, Tile};
 use crate::split::even;
 use crate::threads::{self, Address};
 use std::ops::Range;
@@ -71,6 +71,7 @@ struct Operands {
     y: *mut f32,
     copies: *mut f32,
     finish: Finish,
+    list: List,
 }
 
 // SAFETY: used by `Planar::run` only, whose tasks write disjoint outputs and copies.
@@ -122,12 +123,21 @@ impl Planar {
         }
     }
 
-    /// Floats of the bordered copies.
+    /// Floats of the list of terms and the bordered copies.
     pub fn scratch(&self) -> usize {
         let cut = self.cut();
         let images = self.planes.batch;
         let copies = if cut.rows < self.out[0] { images } else { images.div_ceil(cut.images.max(1)) };
-        copies * self.planes.image_len()
+        List::scratch(self.taps[0] * self.taps[1]) + copies * self.planes.image_len()
+    }
+
+    /// The terms of a plane, kernel row by kernel row.
+    fn terms(&self) -> impl ExactSizeIterator<Item = Term> {
+        let (columns, width) = (self.taps[1], self.planes.size[1]);
+        (0..self.taps[0] * columns).map(move |tap| Term {
+            a: (tap * self.lane) as i32,
+            b: (tap / columns * self.dilation[0] * width + tap % columns * self.dilation[1]) as i32,
+        })
     }
 
     fn cut(&self) -> Cut {
@@ -147,7 +157,7 @@ impl Planar {
     ///
     /// # Safety
     /// The CPU has the family's instruction set. Operands have the lengths that follow from the shape, and nobody else
-    /// touches the output and the [`Self::scratch`] floats of `copies` meanwhile.
+    /// touches the output and the [`Self::scratch`] floats meanwhile.
     pub unsafe fn run(
         &self,
         family: &Family,
@@ -155,12 +165,14 @@ impl Planar {
         w: *const f32,
         finish: Finish,
         y: *mut f32,
-        copies: &mut [f32],
+        scratch: &mut [f32],
     ) {
+        let (list, copies) = scratch.split_at_mut(List::scratch(self.taps[0] * self.taps[1]));
+        let list = List::new(list, self.terms());
         let cut = self.cut();
         let (batch, len) = (self.planes.batch, self.planes.image_len());
         let finish = Finish { bias_row: finish.bias_column, bias_column: std::ptr::null(), ..finish };
-        let operands = Operands { x, w, y, copies: copies.as_mut_ptr(), finish };
+        let operands = Operands { x, w, y, copies: copies.as_mut_ptr(), finish, list };
         let parts = self.out[0].div_ceil(cut.rows.max(1));
         if parts > 1 {
             threads::parallel_for(batch, |n| {
@@ -209,7 +221,7 @@ impl Planar {
                 let weights = operands.w.wrapping_add(block * block_len + part.start);
                 let strip = Strip { n, k: first + part.start, count: part.len(), weights, copy, wide };
                 // SAFETY: the caller's promise.
-                unsafe { self.channels(family, operands, strip, rows.clone()) }
+                unsafe { self.channels(operands, strip, rows.clone()) }
             }
         }
     }
@@ -218,35 +230,35 @@ impl Planar {
     ///
     /// # Safety
     /// As for [`Self::image`].
-    unsafe fn channels(&self, family: &Family, operands: &Operands, strip: Strip, rows: Range<usize>) {
+    unsafe fn channels(&self, operands: &Operands, strip: Strip, rows: Range<usize>) {
         let Strip { n, k, count, weights, copy, wide } = strip;
         let [oh, ow] = self.out;
         let tiles = Tiles::new(self.out, wide, operands.finish.accumulate);
         let base = (n * self.outs + k) * oh * ow;
         let width = self.planes.size[1];
         let rows_of_a = Rows::strided(1, (oh * ow) as isize);
+        let listed = Listed::active();
         let mut row = rows.start;
         while row < rows.end {
             let down = tiles.down(rows.end - row);
             let taps = self.taps_seen(row..row + down);
-            let at = weights.wrapping_add(taps.start * self.taps[1] * self.lane);
             let mut column = 0;
             while column < ow {
                 let (start, panels, tail) = tiles.along(column, down);
                 let offset = base + row * ow + start;
                 let steps = if down > 1 { [width, ow] } else { [PANEL, PANEL] };
                 let tile = Tile {
-                    a: at,
-                    b: copy.wrapping_add((row + taps.start * self.dilation[0]) * width + start),
+                    a: weights,
+                    b: copy.wrapping_add(row * width + start),
                     c: operands.y.wrapping_add(offset),
                     c_panel: steps[1] as isize,
                     tail,
                     soon: Soon::NONE,
                     finish: operands.finish.at(k, 0, offset as isize),
                 };
-                let sum = self.sum(taps.len(), steps[0] as isize);
+                let sum = self.sum(&operands.list, taps.clone(), steps[0] as isize);
                 // SAFETY: loads stay inside the copy and what lies behind it, stores inside the tile's rows.
-                unsafe { family.kernel(count, panels, true)(&sum, &rows_of_a, &tile) }
+                unsafe { listed.unit(count, panels)(&sum, &rows_of_a, &tile) }
                 column = start + if down > 1 { PANEL } else { panels * PANEL };
             }
             row += down;
@@ -262,14 +274,13 @@ impl Planar {
         first.min(end)..end
     }
 
-    fn sum(&self, rows: usize, b_panel: isize) -> Sum {
+    /// The sum over these rows of the kernel.
+    fn sum(&self, list: &List, rows: Range<usize>, b_panel: isize) -> Sum {
         let [height, width] = self.planes.size;
-        let row = (self.taps[1] * self.lane) as isize;
-        let mut sum = Sum::product(self.taps[1], self.lane as isize, self.dilation[1] as isize, b_panel);
-        let planes =
-            Loop { count: self.planes.count, a: self.taps[0] as isize * row, b: (height * width) as isize };
-        sum.loops =
-            [planes, Loop { count: rows, a: row, b: (self.dilation[0] * width) as isize }, Loop::ONCE];
+        let weights = self.taps[0] * self.taps[1] * self.lane;
+        let mut sum = Sum::product(0, 1, 1, b_panel);
+        sum.loops[0] = Loop { count: self.planes.count, a: weights as isize, b: (height * width) as isize };
+        sum.list = list.part(rows.start * self.taps[1]..rows.end * self.taps[1]);
         sum
     }
 }

@@ -1,6 +1,7 @@
 //! AVX2 and FMA primitives and kernels: 16 registers of 8 lanes; tiles of 6×16.
 
 use super::body::{add_products, for_each, for_turns, micro_kernels, store_sums};
+use super::listed::listed_kernels;
 use std::arch::x86_64::*;
 
 pub(crate) type V = __m256;
@@ -136,4 +137,11 @@ micro_kernels!(
     unit_one: [1 2 3 4 5 6],
     unit_two: [],
     lanes: [1 2 3 4 5 6]
+);
+
+listed_kernels!(
+    #[target_feature(enable = "avx2,fma")];
+    one: [1 2 3 4 5 6],
+    two: [1 2 3],
+    four: [1]
 );

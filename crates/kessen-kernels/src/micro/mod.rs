@@ -15,6 +15,7 @@
 //!
 //! A plain product (one `j`) has a loop of its own, which asks for the rows of `C` one by one along the sum.
 //! Rejected: one loop for both (a test at each product costs convolutions some percent, see `docs/performance.md`).
+//! Sums of short runs have kernels that take their terms from a list, [`Listed`].
 //! Tiles of neighbouring pixels have kernels of their own too, [`Family::pixels`]: their rows are all found from one register, so
 //! that nothing of the nest lies on the stack.
 //!
@@ -27,6 +28,7 @@ pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
 mod body;
+mod listed;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 mod pairs;
@@ -34,6 +36,7 @@ pub(crate) mod scalar;
 
 use crate::epilogue::Activation;
 use crate::isa::Isa;
+pub(crate) use listed::{List, Listed, Term};
 
 /// Width of a panel: the number of columns of `B` and `C` that lie together, on every instruction set.
 pub const PANEL: usize = 16;
@@ -72,13 +75,16 @@ pub(crate) struct Sum {
     pub ahead: isize,
     /// The image that clipped tiles read.
     pub clip: Clip,
+    /// The terms, for [`Listed`] kernels.
+    pub list: List,
 }
 
 impl Sum {
     /// A plain product of `depth` terms.
     pub fn product(depth: usize, a_col: isize, b_row: isize, b_panel: isize) -> Sum {
         let loops = [Loop::ONCE; 3];
-        Sum { loops, depth, depth_last: depth, a_col, b_row, b_panel, ahead: 0, clip: Clip::default() }
+        let (ahead, clip, list) = (0, Clip::default(), List::NONE);
+        Sum { loops, depth, depth_last: depth, a_col, b_row, b_panel, ahead, clip, list }
     }
 
     /// How often the innermost loop runs in all.

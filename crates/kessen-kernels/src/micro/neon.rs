@@ -1,6 +1,7 @@
 //! NEON primitives and kernels: 32 registers of 4 lanes; tiles of 6×16.
 
 use super::body::{add_products, for_each, for_turns, micro_kernels, store_sums};
+use super::listed::listed_kernels;
 use std::arch::aarch64::*;
 
 pub(crate) type V = float32x4_t;
@@ -129,4 +130,11 @@ micro_kernels!(
     unit_one: [1 2 3 4 5 6],
     unit_two: [],
     lanes: [1 2 3 4 5 6]
+);
+
+listed_kernels!(
+    #[target_feature(enable = "neon")];
+    one: [1 2 3 4 5 6],
+    two: [1 2 3],
+    four: [1]
 );

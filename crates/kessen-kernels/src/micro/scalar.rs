@@ -1,6 +1,7 @@
 //! Plain Rust primitives and kernels, for every CPU; a "vector" is an array of 16 floats.
 
 use super::body::{add_products, for_each, for_turns, micro_kernels, store_sums};
+use super::listed::listed_kernels;
 
 pub(crate) type V = [f32; LANES];
 pub(crate) const LANES: usize = 16;
@@ -114,4 +115,11 @@ micro_kernels!(
     unit_one: [1 2 3 4],
     unit_two: [],
     lanes: [1 2 3 4]
+);
+
+listed_kernels!(
+    ;
+    one: [1 2 3 4],
+    two: [],
+    four: []
 );

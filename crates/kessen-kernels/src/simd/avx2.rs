@@ -82,7 +82,9 @@ impl Simd for Avx2 {
     fn load_tail(self, x: &[f32]) -> F {
         let n = x.len().min(LANES);
         // SAFETY: the token proves the ISA; the halves' lanes that are read are elements of `x`.
-        unsafe { F(load_part(x.as_ptr(), n.min(8)), load_part(x.as_ptr().wrapping_add(8), n.saturating_sub(8))) }
+        unsafe {
+            F(load_part(x.as_ptr(), n.min(8)), load_part(x.as_ptr().wrapping_add(8), n.saturating_sub(8)))
+        }
     }
 }
 

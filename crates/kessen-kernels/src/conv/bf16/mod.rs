@@ -21,7 +21,7 @@ use crate::bf16::{along, is_native, pixels};
 use crate::epilogue::Epilogue;
 use crate::isa::Isa;
 use crate::layout::transpose_raw;
-use crate::micro::{Family, Finish, PANEL};
+use crate::micro::{Family, Finish, List, PANEL};
 use crate::threads::{self, Shared};
 
 /// Numbers rounded by one task at least; a multiple of a 16×16 block.
@@ -134,7 +134,7 @@ fn run(
     desc.check_epilogue(epilogue, desc.output_len(), desc.bias_len());
     round_image(&x[..desc.input_len()], scratch);
     let (x, w, y) = (scratch.as_ptr(), words.as_ptr(), y.as_mut_ptr());
-    let operands = Operands { x, w, y, finish: Finish::new(epilogue), partials };
+    let operands = Operands { x, w, y, finish: Finish::new(epilogue), partials, list: List::NONE };
     // SAFETY: lengths were checked against the descriptor.
     unsafe { pass(desc).run(Family::pairs(is_native()), operands) }
 }
