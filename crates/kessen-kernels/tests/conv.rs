@@ -179,9 +179,20 @@ fn plain_inputs() {
     check(ConvDesc { pad_after: [2, 0], ..ConvDesc::new(1, 2, 5, [6, 6], 4).stride(3) }.plain());
     check(ConvDesc::new(1, 17, 16, [5, 5], 1).plain());
     // Strides that the rows' length is no multiple of, that are longer than the row, and that skip its end; a long row.
-    check(ConvDesc { pad_before: [0, 2], ..ConvDesc::new(2, 3, 20, [5, 47], 3).stride(3).dilation(2) }.plain());
+    check(
+        ConvDesc { pad_before: [0, 2], ..ConvDesc::new(2, 3, 20, [5, 47], 3).stride(3).dilation(2) }.plain(),
+    );
     check(ConvDesc { dilation: [1, 3], stride: [1, 2], ..ConvDesc::new(2, 2, 17, [3, 50], 3) }.plain());
     check(ConvDesc::new(2, 3, 16, [4, 5], 2).stride(7).plain());
+    // Kernels about as wide as the image.
+    for channels in [1, 2] {
+        let sentence = ConvDesc { kernel: [3, 40], ..ConvDesc::new(2, channels, 20, [12, 40], 1).plain() };
+        check(sentence);
+        check(ConvDesc { filters: 5, ..sentence }.plain_output());
+        check(ConvDesc { stride: [2, 3], pad_before: [1, 2], pad_after: [2, 0], ..sentence });
+        check(ConvDesc { kernel: [4, 19], dilation: [3, 2], pad_before: [2, 1], ..sentence });
+        check(ConvDesc { kernel: [3, 1], ..ConvDesc::new(2, channels, 20, [40, 1], 1).plain() });
+    }
     let wave = ConvDesc { kernel: [1, 41], stride: [1, 4], ..ConvDesc::new(2, 1, 9, [1, 230], 1) };
     check(ConvDesc { pad_before: [0, 19], pad_after: [0, 20], dilation: [1, 2], ..wave }.plain());
 }

@@ -4,6 +4,7 @@
 //! remainder modulo `S` (a *phase*) share their taps, so each phase is a sweep of stride 1 over `dy`; with stride 1
 //! there is one phase, a forward convolution with turned weights.
 
+use super::columns::Columns;
 use super::desc::{ConvDesc, Grouping, Layout};
 use super::pass::{Operands, Pass};
 use super::planar::{self, Planar};
@@ -18,6 +19,9 @@ const BLOCK: isize = PANEL as isize;
 pub fn grad_input_scratch(desc: &ConvDesc) -> usize {
     if desc.is_depthwise() {
         return 0;
+    }
+    if desc.prefers_columns() {
+        return Columns::new(desc).scratch();
     }
     if desc.prefers_planar_gradient() {
         let sweep = Planar::grad_input(desc);
@@ -57,6 +61,9 @@ pub fn grad_input(
         simple || desc.input == Layout::Blocked,
         "convolution: the gradient to a plain input can only be stored or accumulated"
     );
+    if desc.prefers_columns() {
+        return Columns::new(desc).run(dy, w, epilogue.accumulate, dx, scratch);
+    }
     if desc.prefers_planar_gradient() {
         let sweep = Planar::grad_input(desc);
         let (turned, copies) = scratch.split_at_mut(planar::turned_len(desc, sweep.lane));

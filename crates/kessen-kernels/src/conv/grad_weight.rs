@@ -405,10 +405,12 @@ impl Job<'_> {
         let [h, w] = d.bordered();
         let terms = d.channels * d.kernel[0] * d.kernel[1];
         let dy_plane = (oh * ow * PANEL) as isize;
-        let mut sum = Sum::product(ow, 1, BLOCK, dy_plane);
+        // Where a row has one pixel, its column is the run.
+        let (run, step, runs) = if ow == 1 { (rows.len(), d.stride[0] * w, 1) } else { (ow, 1, rows.len()) };
+        let mut sum = Sum::product(run, step as isize, BLOCK, dy_plane);
         sum.loops[0] =
             Loop { count: images.len(), a: (d.channels * h * w) as isize, b: d.output_image() as isize };
-        sum.loops[1] = Loop { count: rows.len(), a: (d.stride[0] * w) as isize, b: (ow * PANEL) as isize };
+        sum.loops[1] = Loop { count: runs, a: (d.stride[0] * w) as isize, b: (ow * PANEL) as isize };
         let wide = self.family.panels_for(terms.min(MAX_ROWS)).min(2);
         let tall = self.family.rows(wide);
         let mut o = part.outs.start;

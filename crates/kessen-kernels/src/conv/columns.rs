@@ -1,0 +1,192 @@
+//! The gradient to a plain input by columns: the products of each output pixel with all weights, `dy·Wᵀ`, are one matrix product,
+//! and each of its rows is added to the input pixels that the kernel covered.
+//!
+//! It makes no product but those that count. The sweeps over input pixels visit for each of them all taps, whether there is an
+//! output that reads the pixel through it or not, and where a kernel is about as wide as the image there mostly is none: a
+//! sentence of `T` words as an image of `T × E` numbers under filters of `3 × E` would pay for `E` times the work.
+
+use super::desc::{ConvDesc, Layout};
+use crate::gemm::Linear;
+use crate::layout::transpose_raw;
+use crate::micro::PANEL;
+use crate::split::even;
+use crate::threads::{self, Address};
+use std::ops::Range;
+
+/// Floats of the products that are in memory at once, where that is more than one image's.
+const PRODUCTS_LEN: usize = 1 << 20;
+/// What adding a product to its pixel costs, and what beginning a kernel row's run costs, in multiply-adds.
+const ADDING: usize = 8;
+const RUN: usize = 64;
+
+impl ConvDesc {
+    /// Products of an output pixel with the weights.
+    fn terms(&self) -> usize {
+        self.channels * self.kernel[0] * self.kernel[1]
+    }
+
+    /// Whether the gradient to a plain input takes clearly less work by columns.
+    pub(super) fn prefers_columns(&self) -> bool {
+        if self.input == Layout::Blocked {
+            return false;
+        }
+        let [oh, ow] = self.output();
+        let each = self.filters + ADDING + RUN / self.kernel[1];
+        let columns = oh * ow * self.terms() * each;
+        let reads = self.height * self.filters * self.kernel[0] * self.kernel[1];
+        let sweep = if self.prefers_planar_gradient() {
+            reads * self.width.next_multiple_of(PANEL) * self.channels
+        } else {
+            reads * self.width * self.channels.next_multiple_of(PANEL) / (self.stride[0] * self.stride[1])
+        };
+        2 * columns < sweep
+    }
+}
+
+/// The gradient to the input of one shape.
+pub(super) struct Columns<'a> {
+    desc: &'a ConvDesc,
+}
+
+impl Columns<'_> {
+    pub fn new(desc: &ConvDesc) -> Columns<'_> {
+        Columns { desc }
+    }
+
+    fn pixels(&self) -> usize {
+        self.desc.output().iter().product()
+    }
+
+    /// The images, some at a time.
+    fn groups(&self) -> impl Iterator<Item = Range<usize>> {
+        let batch = self.desc.batch;
+        let most = (PRODUCTS_LEN / (self.pixels() * self.desc.terms()).max(1)).max(1);
+        (0..batch.div_ceil(most)).map(move |group| even(batch, most, group))
+    }
+
+    /// The products of so many images: a linear layer's gradient to its inputs.
+    fn product(&self, images: usize) -> Linear {
+        Linear { batch: images * self.pixels(), inputs: self.desc.terms(), outputs: self.desc.filters }
+    }
+
+    /// Lengths of the parts of scratch: rows of `dy`, the products, and what making them takes.
+    fn parts(&self) -> [usize; 3] {
+        self.groups().map(|images| self.product(images.len())).fold([0; 3], |most, product| {
+            let Linear { batch, inputs, outputs } = product;
+            let parts = [batch * outputs, batch * inputs, product.grad_input_scratch()];
+            std::array::from_fn(|i| most[i].max(parts[i]))
+        })
+    }
+
+    /// Floats of scratch.
+    pub fn scratch(&self) -> usize {
+        self.parts().iter().sum()
+    }
+
+    /// Stores the gradient in `dx`, or adds it; all lengths fit the descriptor.
+    pub fn run(&self, dy: &[f32], w: &[f32], accumulate: bool, dx: &mut [f32], scratch: &mut [f32]) {
+        let [rows, products, _] = self.parts();
+        let (rows, scratch) = scratch.split_at_mut(rows);
+        let (products, scratch) = scratch.split_at_mut(products);
+        let image = self.desc.channels * self.desc.height * self.desc.width;
+        for images in self.groups() {
+            self.gather(dy, images.clone(), rows);
+            self.product(images.len()).grad_input(rows, w, products, false, scratch);
+            let each = products.len().min(self.pixels() * self.desc.terms());
+            let out = Address(dx.as_mut_ptr());
+            threads::parallel_for(images.len(), |index| {
+                let at = (images.start + index) * image;
+                // SAFETY: each image is one task's.
+                let dx = unsafe { std::slice::from_raw_parts_mut(out.get().add(at), image) };
+                if !accumulate {
+                    dx.fill(0.0);
+                }
+                self.add(&products[index * each..][..each], dx);
+            });
+        }
+    }
+
+    /// Writes the outputs' gradients of some images pixel by pixel, `[pixels][K]`.
+    fn gather(&self, dy: &[f32], images: Range<usize>, rows: &mut [f32]) {
+        let (filters, pixels) = (self.desc.filters, self.pixels());
+        let distance = match self.desc.output {
+            Layout::Blocked => self.desc.output_image(),
+            Layout::Plain => filters * pixels,
+        };
+        let out = Address(rows.as_mut_ptr());
+        threads::parallel_for(images.len(), |index| {
+            let from = &dy[(images.start + index) * distance..];
+            let to = out.get().wrapping_add(index * pixels * filters);
+            if self.desc.output == Layout::Plain {
+                // SAFETY: each image's rows are one task's; an image is `K` planes.
+                return unsafe { transpose_raw(from.as_ptr(), pixels, to, filters, filters, pixels) };
+            }
+            for (block, from) in from.chunks(pixels * PANEL).take(filters.div_ceil(PANEL)).enumerate() {
+                let lanes = (filters - block * PANEL).min(PANEL);
+                for (pixel, from) in from.chunks_exact(PANEL).enumerate() {
+                    let to = to.wrapping_add(pixel * filters + block * PANEL);
+                    // SAFETY: as above; the block's lanes of a pixel's row.
+                    unsafe { to.copy_from_nonoverlapping(from.as_ptr(), lanes) }
+                }
+            }
+        });
+    }
+
+    /// Adds the products of an image's output pixels to the pixels that their taps read.
+    fn add(&self, products: &[f32], dx: &mut [f32]) {
+        let d = self.desc;
+        let [kh, kw] = d.kernel;
+        let [oh, ow] = d.output();
+        for (pixel, products) in products.chunks_exact(d.terms()).take(oh * ow).enumerate() {
+            // Behind the border: where the pixel's first tap is.
+            let (top, left) = (pixel / ow * d.stride[0], pixel % ow * d.stride[1]);
+            let columns = inside(left, d.pad_before[1], d.dilation[1], kw, d.width);
+            for r in inside(top, d.pad_before[0], d.dilation[0], kh, d.height) {
+                let row = top + r * d.dilation[0] - d.pad_before[0];
+                for c in 0..d.channels {
+                    let products = &products[(c * kh + r) * kw..][..kw][columns.clone()];
+                    let first = left + columns.start * d.dilation[1] - d.pad_before[1];
+                    let to = &mut dx[(c * d.height + row) * d.width + first..];
+                    if d.dilation[1] == 1 {
+                        to.iter_mut().zip(products).for_each(|(sum, v)| *sum += v);
+                    } else {
+                        to.iter_mut().step_by(d.dilation[1]).zip(products).for_each(|(sum, v)| *sum += v);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The taps from `first` on, `step` apart, that lie inside an axis of `size` behind `before` of border.
+fn inside(first: usize, before: usize, step: usize, taps: usize, size: usize) -> Range<usize> {
+    let start = before.saturating_sub(first).div_ceil(step).min(taps);
+    let end = (before + size).saturating_sub(first).div_ceil(step).min(taps);
+    start..end.max(start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sentences_go_by_columns_and_small_kernels_do_not() {
+        let sentence = ConvDesc { kernel: [3, 100], ..ConvDesc::new(32, 1, 100, [64, 100], 1).plain() };
+        assert!(sentence.prefers_columns());
+        assert!(ConvDesc { channels: 2, dilation: [1, 2], kernel: [5, 50], ..sentence }.prefers_columns());
+        assert!(ConvDesc { pad_before: [2, 0], stride: [2, 1], ..sentence }.prefers_columns());
+        assert!(!ConvDesc::new(64, 6, 16, [14, 14], 5).plain().prefers_columns());
+        assert!(!ConvDesc::new(4, 3, 64, [224, 224], 3).padding(1).plain().prefers_columns());
+        assert!(ConvDesc::new(16, 3, 64, [224, 224], 11).stride(4).padding(2).plain().prefers_columns());
+        assert!(!ConvDesc { input: Layout::Blocked, ..sentence }.prefers_columns());
+    }
+
+    #[test]
+    fn taps_inside_an_axis() {
+        assert_eq!(inside(0, 2, 1, 5, 10), 2..5);
+        assert_eq!(inside(9, 2, 1, 5, 10), 0..3);
+        assert_eq!(inside(0, 3, 2, 4, 2), 2..3);
+        assert_eq!(inside(0, 9, 2, 4, 2), 4..4);
+        assert_eq!(inside(20, 2, 1, 5, 10), 0..0);
+    }
+}
