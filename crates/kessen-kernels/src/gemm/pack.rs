@@ -1,5 +1,6 @@
 //! Packing of right-hand sides into panels.
 
+use super::prefetch;
 use crate::isa::Isa;
 use crate::layout::{panels_len, transpose_raw};
 use crate::micro::PANEL;
@@ -9,6 +10,8 @@ use std::ops::Range;
 
 /// Panels filled side by side, so that much of a row is read at once.
 const GROUP: usize = 4;
+/// How many rows packing looks ahead: they lie on pages of their own, where the hardware does not.
+const ROWS_AHEAD: usize = 12;
 
 kernel! {
     /// Copies `rows` rows of `len` floats, `step` apart, into panels of as many rows, with zeros beyond `len`.
@@ -24,6 +27,7 @@ fn pack_rows_with<S: Simd>(s: S, from: &[f32], step: usize, rows: usize, len: us
     for (panels, column) in groups.zip((0..len).step_by(GROUP * PANEL)) {
         let width = (len - column).min(GROUP * PANEL);
         for row in 0..rows {
+            prefetch(from.as_ptr().wrapping_add((row + ROWS_AHEAD) * step + column), width);
             let from = &from[row * step + column..][..width];
             let (vectors, tail) = from.as_chunks::<PANEL>();
             for (i, vector) in vectors.iter().enumerate() {

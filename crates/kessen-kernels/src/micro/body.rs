@@ -349,6 +349,8 @@ macro_rules! add_products {
     ($mr:expr, $r:expr, $mode:expr, $acc:ident, $p:expr, $b:expr, $terms:expr, $sum:expr, $soon:expr) => {
         if $mode == PIXELS || (TERMS > 1 && $mode == ROWS && $sum.is_dense()) {
             add_products!($mr, $r, $mode, $acc, $p, $b, $terms, $sum, $soon, 1, PANEL as isize);
+        } else if TERMS > 1 && $mode == UNIT && $sum.b_row == PANEL as isize {
+            add_products!($mr, $r, $mode, $acc, $p, $b, $terms, $sum, $soon, $sum.a_col, PANEL as isize);
         } else {
             add_products!($mr, $r, $mode, $acc, $p, $b, $terms, $sum, $soon, $sum.a_col, $sum.b_row);
         }
@@ -357,13 +359,15 @@ macro_rules! add_products {
         let (std::ops::Range { start, end }, soon, a_col, b_row) = ($terms, $soon, $a_col, $b_row);
         let (mut term, mut k) = (start, start as isize * a_col);
         let mut b = $b.wrapping_offset(start as isize * b_row);
+        let mut line = soon.line_at(start);
         // SAFETY: the caller of the kernel promises the addresses.
         unsafe {
             while term + TERMS <= end {
                 if term < soon.lines {
-                    for t in 0..TERMS {
-                        prefetch_far(soon.line_at(term + t));
+                    for t in 0..TERMS as isize {
+                        prefetch_far(line.wrapping_offset(t * soon.line));
                     }
+                    line = soon.line_behind(line, term, TERMS);
                 }
                 for t in 0..TERMS as isize {
                     let (b, k) = (b.wrapping_offset(t * b_row), k + t * a_col);

@@ -180,6 +180,16 @@ impl Soon {
         self.from.wrapping_offset(block * self.block + line * self.line)
     }
 
+    /// Where the line lies that is `count` behind line `k`, which is at `line`; `count` divides 16 and `k`.
+    #[inline]
+    fn line_behind(&self, line: *const f32, k: usize, count: usize) -> *const f32 {
+        let next = line.wrapping_offset(count as isize * self.line);
+        match (k + count) % PANEL {
+            0 => next.wrapping_offset(self.block - PANEL as isize * self.line),
+            _ => next,
+        }
+    }
+
     /// Lines at one distance.
     pub fn strided(from: *const f32, step: isize, lines: usize) -> Soon {
         Soon { from, line: step, block: step * PANEL as isize, lines, ..Soon::NONE }
