@@ -9,7 +9,7 @@ use super::correlate::{self, NO_SUMS, Region, correlate};
 use super::desc::{ConvDesc, Layout};
 use super::{check_operands, check_scratch};
 use crate::isa::Isa;
-use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
+use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile, lane_kernels};
 use crate::split::even;
 use crate::threads::{self, Address};
 use std::ops::Range;
@@ -362,7 +362,7 @@ impl Job<'_> {
         let dy = images.start * d.output_image() + part.supergroup * oh * ow * PANEL;
         let (x, dy) = (self.x.wrapping_add(x), self.dy.wrapping_add(dy));
         let dw = part.dw.wrapping_add(part.supergroup * kh * kw * PANEL);
-        let tall = self.family.lane_rows();
+        let kernels = lane_kernels();
         let each = |tap: [usize; 2], count: usize, q: &Range<usize>, accumulate: bool| {
             let p = self.desc.inside(0, tap[0], &rows);
             let (sum, a, b) = self.terms(images.len(), &p, q, tap);
@@ -377,12 +377,12 @@ impl Job<'_> {
             };
             let places = Rows::strided(d.dilation[1] as isize * BLOCK, BLOCK);
             // SAFETY: terms lie inside `x` and `dy`, the taps inside this task's block.
-            unsafe { self.family.lanewise(count)(&sum, &places, &tile) }
+            unsafe { kernels[count - 1](&sum, &places, &tile) }
         };
         for r in 0..kh {
-            for index in 0..kw.div_ceil(tall) {
+            for index in 0..kw.div_ceil(kernels.len()) {
                 // Columns that all taps of the group see, then what single taps see left and right of them.
-                let taps = even(kw, tall, index);
+                let taps = even(kw, kernels.len(), index);
                 let all = taps.clone().fold(0..ow, |all, s| self.desc.inside(1, s, &all));
                 each([r, taps.start], taps.len(), &all, accumulate);
                 for s in taps {

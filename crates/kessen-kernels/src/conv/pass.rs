@@ -213,7 +213,7 @@ impl Pass {
         let Task { chunk, lines, panels } = task;
         let pixels = Pixels::new(cut.line, &lines);
         let wide = if self.lanewise { 1 } else { family.panels_for(pixels.count.min(MAX_ROWS)).min(2) };
-        let tall = if self.lanewise { family.lane_rows() } else { family.rows(wide) };
+        let tall = family.rows(wide);
         let per_block = self.taps[0] * self.taps[1] * self.depth * PANEL * 4 * wide;
         let most = (WEIGHT_BYTES / per_block.max(1)).max(1);
         let visits = self.in_blocks.div_ceil(most).max(1);
@@ -244,7 +244,12 @@ impl Pass {
                     finish: finish.at(0, panel * PANEL, c_base),
                 };
                 // SAFETY: the caller's promise.
-                unsafe { self.tiles(family, &sum, &pixels, tall, tile, nv) }
+                unsafe {
+                    match self.lanewise {
+                        true => self.lanes(pixels.all(), &tile),
+                        false => self.tiles(family, &sum, &pixels, tall, tile, nv),
+                    }
+                }
                 if last && let Some(partials) = operands.partials {
                     for panel in panel..panel + nv {
                         // SAFETY: this task alone has written these pixels of the panel, and has the partial.
@@ -268,8 +273,7 @@ impl Pass {
         let neighbours = self.stride[1] == 1
             && self.pixel == if listed.is_some() { 1 } else { family.pixel as isize }
             && self.a_col == 1
-            && self.out_pixel == PANEL as isize
-            && !self.lanewise;
+            && self.out_pixel == PANEL as isize;
         let pixel_rows = Rows::strided(self.pixel, PANEL as isize);
         let mut next = self.pixel_of(pixels.first);
         for _ in 0..pixels.runs {
@@ -292,7 +296,6 @@ impl Pass {
                 let rows = self.rows(first, count);
                 let kernel = match listed {
                     Some(listed) => listed.kernel(count, nv),
-                    None if self.lanewise => family.lanewise(count),
                     None => family.kernel(count, nv, false),
                 };
                 // SAFETY: the caller's promise.
@@ -365,7 +368,7 @@ impl Pass {
     }
 
     /// Image, row and column of an output pixel.
-    fn pixel_of(&self, number: usize) -> [usize; 3] {
+    pub(super) fn pixel_of(&self, number: usize) -> [usize; 3] {
         let [oh, ow] = self.out;
         [number / (oh * ow), number / ow % oh, number % ow]
     }
@@ -389,7 +392,7 @@ impl Pass {
     }
 
     /// Where an output pixel lies in the input, by its first tap, and in the output.
-    fn places(&self, n: usize, p: usize, q: usize) -> [isize; 2] {
+    pub(super) fn places(&self, n: usize, p: usize, q: usize) -> [isize; 2] {
         let [h, w] = self.first_tap(p, q);
         let a = n as isize * self.in_image + h as isize * self.in_row + w as isize * self.pixel;
         let c = n as isize * self.out_image + p as isize * self.out_row + q as isize * self.out_pixel;

@@ -1,6 +1,7 @@
 //! AVX2 and FMA primitives and kernels: 16 registers of 8 lanes; tiles of 6×16.
 
 use super::body::{add_products, for_each, for_turns, micro_kernels, store_sums};
+use super::lanes::lanewise_kernels;
 use super::listed::listed_kernels;
 use std::arch::x86_64::*;
 
@@ -135,8 +136,7 @@ micro_kernels!(
     two: [1 2 3],
     four: [1],
     unit_one: [1 2 3 4 5 6],
-    unit_two: [],
-    lanes: [1 2 3 4 5 6]
+    unit_two: []
 );
 
 listed_kernels!(
@@ -144,4 +144,9 @@ listed_kernels!(
     one: [1 2 3 4 5 6],
     two: [1 2 3],
     four: [1]
+);
+
+lanewise_kernels!(
+    #[target_feature(enable = "avx2,fma")];
+    [1 2 3 4 5 6]
 );

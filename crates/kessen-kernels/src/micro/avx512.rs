@@ -1,6 +1,7 @@
 //! AVX-512 primitives and kernels: 32 registers of 16 lanes; tiles of 14×32.
 
 use super::body::{add_products, for_each, for_turns, micro_kernels, store_sums};
+use super::lanes::lanewise_kernels;
 use super::listed::listed_kernels;
 use std::arch::x86_64::*;
 
@@ -128,8 +129,7 @@ micro_kernels!(
     two: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
     four: [1 2 3 4 5 6],
     unit_one: [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16],
-    unit_two: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
-    lanes: [1 2 3 4 5 6 7 8 9 10 11 12 13 14]
+    unit_two: [1 2 3 4 5 6 7 8 9 10 11 12 13 14]
 );
 
 listed_kernels!(
@@ -137,4 +137,9 @@ listed_kernels!(
     one: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
     two: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
     four: [1 2 3 4 5 6]
+);
+
+lanewise_kernels!(
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")];
+    [1 2 3 4 5 6 7 8 9 10 11 12 13 14]
 );

@@ -7,7 +7,7 @@
 /// the innermost loop adds `terms` products: small tiles need that, since the loop's own instructions are many beside theirs.
 macro_rules! micro_kernels {
     ($(#[$feature:meta])?; product: $mac:ident, words: $words:literal, terms: $terms:literal, one: [$($one:literal)*], two: [$($two:literal)*], four: [$($four:literal)*],
-     unit_one: [$($unit_one:literal)*], unit_two: [$($unit_two:literal)*], lanes: [$($lanes:literal)*]) => {
+     unit_one: [$($unit_one:literal)*], unit_two: [$($unit_two:literal)*]) => {
         use crate::epilogue::Activation;
         use crate::micro::{Family, LANEWISE, PANEL, PIXELS, ROWS, Rows, Soon, Sum, Tile, UNIT, ZEROS};
 
@@ -26,7 +26,6 @@ macro_rules! micro_kernels {
             pixel: PIXEL,
             unit_one: &[$(tile::<$unit_one, { PV }, UNIT>),*],
             unit_two: &[$(tile::<$unit_two, { 2 * PV }, UNIT>),*],
-            lanes: &[$(tile::<$lanes, { PV }, LANEWISE>),*],
             dots,
         };
 

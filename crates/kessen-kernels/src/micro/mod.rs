@@ -15,7 +15,7 @@
 //!
 //! A plain product (one `j`) has a loop of its own, which asks for the rows of `C` one by one along the sum.
 //! Rejected: one loop for both (a test at each product costs convolutions some percent, see `docs/performance.md`).
-//! Sums of short runs have kernels that take their terms from a list, [`Listed`].
+//! Sums of short runs have kernels that take their terms from a list, [`Listed`], and [`lane_kernels`] multiply lane by lane.
 //! Tiles of neighbouring pixels have kernels of their own too, [`Family::pixels`]: their rows are all found from one register, so
 //! that nothing of the nest lies on the stack.
 //!
@@ -28,6 +28,7 @@ pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
 mod body;
+mod lanes;
 mod listed;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
@@ -36,6 +37,7 @@ pub(crate) mod scalar;
 
 use crate::epilogue::Activation;
 use crate::isa::Isa;
+pub(crate) use lanes::lane_kernels;
 pub(crate) use listed::{List, Listed, Term};
 
 /// Width of a panel: the number of columns of `B` and `C` that lie together, on every instruction set.
@@ -261,8 +263,6 @@ pub(crate) struct Family {
     /// The same for rows of `A` that are neighbours (`a[i] = i`).
     unit_one: &'static [Kernel],
     unit_two: &'static [Kernel],
-    /// One panel, lane by lane: `A`'s rows are vectors of 16 instead of scalars (depthwise convolution).
-    lanes: &'static [Kernel],
     /// Four dot products with one vector.
     pub dots: Dots,
 }
@@ -330,19 +330,9 @@ impl Family {
         }
     }
 
-    /// Most rows of a lanewise kernel.
-    pub fn lane_rows(&self) -> usize {
-        self.lanes.len()
-    }
-
     /// Most neighbouring rows (`a[i] = i`) of a kernel with one panel.
     pub fn unit_rows(&self) -> usize {
         self.unit_one.len()
-    }
-
-    /// The kernel that multiplies `rows` vectors of 16 lane by lane.
-    pub fn lanewise(&self, rows: usize) -> Kernel {
-        self.lanes[rows - 1]
     }
 
     /// The kernel for `rows` neighbouring pixels and one or two panels, which promises [`Self::pixel_rows`] and a dense sum.

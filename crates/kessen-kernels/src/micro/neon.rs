@@ -1,6 +1,7 @@
 //! NEON primitives and kernels: 32 registers of 4 lanes; tiles of 6×16.
 
 use super::body::{add_products, for_each, for_turns, micro_kernels, store_sums};
+use super::lanes::lanewise_kernels;
 use super::listed::listed_kernels;
 use std::arch::aarch64::*;
 
@@ -128,8 +129,7 @@ micro_kernels!(
     two: [1 2 3],
     four: [1],
     unit_one: [1 2 3 4 5 6],
-    unit_two: [],
-    lanes: [1 2 3 4 5 6]
+    unit_two: []
 );
 
 listed_kernels!(
@@ -137,4 +137,9 @@ listed_kernels!(
     one: [1 2 3 4 5 6],
     two: [1 2 3],
     four: [1]
+);
+
+lanewise_kernels!(
+    #[target_feature(enable = "neon")];
+    [1 2 3 4 5 6]
 );

@@ -30,8 +30,7 @@ pub(super) mod avx512bf16 {
         two: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
         four: [1 2 3 4 5 6],
         unit_one: [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16],
-        unit_two: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
-        lanes: []
+        unit_two: [1 2 3 4 5 6 7 8 9 10 11 12 13 14]
     );
 }
 
@@ -68,8 +67,7 @@ macro_rules! widening_kernels {
             two: [$($two)*],
             four: [],
             unit_one: [$($one)*],
-            unit_two: [],
-            lanes: []
+            unit_two: []
         );
     };
 }

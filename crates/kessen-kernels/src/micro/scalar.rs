@@ -1,6 +1,7 @@
 //! Plain Rust primitives and kernels, for every CPU; a "vector" is an array of 16 floats.
 
 use super::body::{add_products, for_each, for_turns, micro_kernels, store_sums};
+use super::lanes::lanewise_kernels;
 use super::listed::listed_kernels;
 
 pub(crate) type V = [f32; LANES];
@@ -113,8 +114,7 @@ micro_kernels!(
     two: [],
     four: [],
     unit_one: [1 2 3 4],
-    unit_two: [],
-    lanes: [1 2 3 4]
+    unit_two: []
 );
 
 listed_kernels!(
@@ -122,4 +122,9 @@ listed_kernels!(
     one: [1 2 3 4],
     two: [],
     four: []
+);
+
+lanewise_kernels!(
+    ;
+    [1 2 3 4]
 );
