@@ -193,6 +193,11 @@ fn plain_inputs() {
         check(ConvDesc { kernel: [4, 19], dilation: [3, 2], pad_before: [2, 1], ..sentence });
         check(ConvDesc { kernel: [3, 1], ..ConvDesc::new(2, channels, 20, [40, 1], 1).plain() });
     }
+    for channels in [16, 19] {
+        check(ConvDesc::new(5, channels, 20, [8, 8], 8));
+        check(ConvDesc { pad_before: [1, 2], stride: [1, 2], ..ConvDesc::new(5, channels, 20, [7, 8], 6) });
+        check(ConvDesc { dilation: [1, 2], ..ConvDesc::new(3, channels, 20, [9, 12], 5) });
+    }
     let wave = ConvDesc { kernel: [1, 41], stride: [1, 4], ..ConvDesc::new(2, 1, 9, [1, 230], 1) };
     check(ConvDesc { pad_before: [0, 19], pad_after: [0, 20], dilation: [1, 2], ..wave }.plain());
 }

@@ -110,6 +110,7 @@ fn direct() {
         ConvDesc::new(2, 32, 32, [9, 8], 3).groups(32).padding(1),
         ConvDesc::new(5, 64, 96, [20, 19], 3).padding(1),
         ConvDesc::new(9, 64, 96, [7, 7], 1),
+        ConvDesc::new(3, 32, 48, [8, 7], 7),
     ] {
         check(d, Algorithm::Direct);
     }

@@ -1,13 +1,14 @@
-//! The gradient to a plain input by columns: the products of each output pixel with all weights, `dy·Wᵀ`, are one matrix product,
+//! The gradient to the input by columns: the products of each output pixel with all weights, `dy·Wᵀ`, are one matrix product,
 //! and each of its rows is added to the input pixels that the kernel covered.
 //!
 //! It makes no product but those that count. The sweeps over input pixels visit for each of them all taps, whether there is an
 //! output that reads the pixel through it or not, and where a kernel is about as wide as the image there mostly is none: a
-//! sentence of `T` words as an image of `T × E` numbers under filters of `3 × E` would pay for `E` times the work.
+//! sentence of `T` words as an image of `T × E` numbers under filters of `3 × E` would pay for `E` times the work. Nor are a
+//! plain input's few channels filled up to 16.
 
 use super::desc::{ConvDesc, Layout};
 use crate::gemm::Linear;
-use crate::layout::transpose_raw;
+use crate::layout::{blocked_len, transpose_raw};
 use crate::micro::PANEL;
 use crate::split::even;
 use crate::threads::{self, Address};
@@ -20,19 +21,23 @@ const ADDING: usize = 8;
 const RUN: usize = 64;
 
 impl ConvDesc {
-    /// Products of an output pixel with the weights.
+    /// Products of an output pixel with the weights: as many rows as those have in their layout.
     fn terms(&self) -> usize {
-        self.channels * self.kernel[0] * self.kernel[1]
+        let channels = match self.input {
+            Layout::Blocked => self.channels.next_multiple_of(PANEL),
+            Layout::Plain => self.channels,
+        };
+        channels * self.kernel[0] * self.kernel[1]
     }
 
-    /// Whether the gradient to a plain input takes clearly less work by columns.
+    /// Whether the gradient to the input takes clearly less work by columns.
     pub(super) fn prefers_columns(&self) -> bool {
-        if self.input == Layout::Blocked {
+        if self.groups > 1 {
             return false;
         }
         let [oh, ow] = self.output();
-        let each = self.filters + ADDING + RUN / self.kernel[1];
-        let columns = oh * ow * self.terms() * each;
+        let run = if self.input == Layout::Blocked { PANEL } else { self.kernel[1] };
+        let columns = oh * ow * self.terms() * (self.filters + ADDING + RUN / run);
         let reads = self.height * self.filters * self.kernel[0] * self.kernel[1];
         let sweep = if self.prefers_planar_gradient() {
             reads * self.width.next_multiple_of(PANEL) * self.channels
@@ -88,14 +93,18 @@ impl Columns<'_> {
         let [rows, products, _] = self.parts();
         let (rows, scratch) = scratch.split_at_mut(rows);
         let (products, scratch) = scratch.split_at_mut(products);
-        let image = self.desc.channels * self.desc.height * self.desc.width;
+        let d = self.desc;
+        let (image, distance) = match d.input {
+            Layout::Blocked => (blocked_len(1, d.channels, d.height, d.width), d.input_image()),
+            Layout::Plain => (d.channels * d.height * d.width, d.channels * d.height * d.width),
+        };
         for images in self.groups() {
             self.gather(dy, images.clone(), rows);
             self.product(images.len()).grad_input(rows, w, products, false, scratch);
             let each = products.len().min(self.pixels() * self.desc.terms());
             let out = Address(dx.as_mut_ptr());
             threads::parallel_for(images.len(), |index| {
-                let at = (images.start + index) * image;
+                let at = (images.start + index) * distance;
                 // SAFETY: each image is one task's.
                 let dx = unsafe { std::slice::from_raw_parts_mut(out.get().add(at), image) };
                 if !accumulate {
@@ -135,24 +144,67 @@ impl Columns<'_> {
     /// Adds the products of an image's output pixels to the pixels that their taps read.
     fn add(&self, products: &[f32], dx: &mut [f32]) {
         let d = self.desc;
-        let [kh, kw] = d.kernel;
-        let [oh, ow] = d.output();
-        for (pixel, products) in products.chunks_exact(d.terms()).take(oh * ow).enumerate() {
+        let ow = d.output()[1];
+        for (pixel, products) in products.chunks_exact(d.terms()).enumerate() {
             // Behind the border: where the pixel's first tap is.
-            let (top, left) = (pixel / ow * d.stride[0], pixel % ow * d.stride[1]);
-            let columns = inside(left, d.pad_before[1], d.dilation[1], kw, d.width);
-            for r in inside(top, d.pad_before[0], d.dilation[0], kh, d.height) {
-                let row = top + r * d.dilation[0] - d.pad_before[0];
-                for c in 0..d.channels {
-                    let products = &products[(c * kh + r) * kw..][..kw][columns.clone()];
-                    let first = left + columns.start * d.dilation[1] - d.pad_before[1];
-                    let to = &mut dx[(c * d.height + row) * d.width + first..];
-                    if d.dilation[1] == 1 {
-                        to.iter_mut().zip(products).for_each(|(sum, v)| *sum += v);
-                    } else {
-                        to.iter_mut().step_by(d.dilation[1]).zip(products).for_each(|(sum, v)| *sum += v);
-                    }
-                }
+            let first = [pixel / ow * d.stride[0], pixel % ow * d.stride[1]];
+            let taps = [0, 1].map(|axis| {
+                let size = [d.height, d.width][axis];
+                inside(first[axis], d.pad_before[axis], d.dilation[axis], d.kernel[axis], size)
+            });
+            match d.input {
+                Layout::Blocked => self.add_blocks(products, first, taps, dx),
+                Layout::Plain => self.add_runs(products, first, taps, dx),
+            }
+        }
+    }
+
+    /// Where a tap reads along an axis.
+    fn position(&self, axis: usize, first: usize, tap: usize) -> usize {
+        first + tap * self.desc.dilation[axis] - self.desc.pad_before[axis]
+    }
+
+    /// Adds an output pixel's products to planes: a run for each row of the kernel.
+    fn add_runs(
+        &self,
+        products: &[f32],
+        first: [usize; 2],
+        [rows, columns]: [Range<usize>; 2],
+        dx: &mut [f32],
+    ) {
+        let d = self.desc;
+        let [kh, kw] = d.kernel;
+        if columns.is_empty() {
+            return;
+        }
+        for (r, c) in rows.flat_map(|r| (0..d.channels).map(move |c| (r, c))) {
+            let products = &products[(c * kh + r) * kw..][..kw][columns.clone()];
+            let row = c * d.height + self.position(0, first[0], r);
+            let to = &mut dx[row * d.width + self.position(1, first[1], columns.start)..];
+            if d.dilation[1] == 1 {
+                to.iter_mut().zip(products).for_each(|(sum, v)| *sum += v);
+            } else {
+                to.iter_mut().step_by(d.dilation[1]).zip(products).for_each(|(sum, v)| *sum += v);
+            }
+        }
+    }
+
+    /// The same to nChw16c: 16 channels for each tap.
+    fn add_blocks(
+        &self,
+        products: &[f32],
+        first: [usize; 2],
+        [rows, columns]: [Range<usize>; 2],
+        dx: &mut [f32],
+    ) {
+        let d = self.desc;
+        let [kh, kw] = d.kernel;
+        for block in 0..d.channels.div_ceil(PANEL) {
+            for (r, s) in rows.clone().flat_map(|r| columns.clone().map(move |s| (r, s))) {
+                let products = &products[((block * kh + r) * kw + s) * PANEL..][..PANEL];
+                let row = block * d.height + self.position(0, first[0], r);
+                let to = &mut dx[(row * d.width + self.position(1, first[1], s)) * PANEL..][..PANEL];
+                to.iter_mut().zip(products).for_each(|(sum, v)| *sum += v);
             }
         }
     }
@@ -178,7 +230,9 @@ mod tests {
         assert!(!ConvDesc::new(64, 6, 16, [14, 14], 5).plain().prefers_columns());
         assert!(!ConvDesc::new(4, 3, 64, [224, 224], 3).padding(1).plain().prefers_columns());
         assert!(ConvDesc::new(16, 3, 64, [224, 224], 11).stride(4).padding(2).plain().prefers_columns());
-        assert!(!ConvDesc { input: Layout::Blocked, ..sentence }.prefers_columns());
+        assert!(ConvDesc::new(32, 64, 256, [8, 8], 8).prefers_columns());
+        assert!(!ConvDesc::new(32, 64, 256, [8, 8], 3).padding(1).prefers_columns());
+        assert!(!ConvDesc::new(32, 64, 128, [16, 16], 4).padding(1).stride(2).prefers_columns());
     }
 
     #[test]

@@ -20,18 +20,19 @@ pub fn grad_input_scratch(desc: &ConvDesc) -> usize {
     if desc.is_depthwise() {
         return 0;
     }
-    if desc.prefers_columns() {
-        return Columns::new(desc).scratch();
+    let columns = if desc.prefers_columns() { Columns::new(desc).scratch() } else { 0 };
+    if columns > 0 && desc.input == Layout::Plain {
+        return columns;
     }
     if desc.prefers_planar_gradient() {
         let sweep = Planar::grad_input(desc);
-        return planar::turned_len(desc, sweep.lane) + sweep.scratch();
+        return columns.max(planar::turned_len(desc, sweep.lane) + sweep.scratch());
     }
     let plain = match desc.input {
         Layout::Blocked => 0,
         Layout::Plain => blocked_len(desc.batch, desc.channels, desc.height, desc.width) + desc.input_len(),
     };
-    desc.transposed_len() + plain
+    columns.max(desc.transposed_len() + plain)
 }
 
 /// `dx = epilogue(gradient of x)` from `dy`, the gradient of the output in its layout. `dx` and the residual have
@@ -61,7 +62,7 @@ pub fn grad_input(
         simple || desc.input == Layout::Blocked,
         "convolution: the gradient to a plain input can only be stored or accumulated"
     );
-    if desc.prefers_columns() {
+    if simple && desc.prefers_columns() {
         return Columns::new(desc).run(dy, w, epilogue.accumulate, dx, scratch);
     }
     if desc.prefers_planar_gradient() {

@@ -21,6 +21,8 @@ const PIECE_BYTES: usize = 224 << 10;
 const GROUP_BYTES: usize = 192 << 10;
 /// Multiply-adds of one task at least.
 const TASK_WORK: usize = 1 << 19;
+/// Pixels of a row below which terms run down the rows or through the images instead, where those are more.
+const SHORT_RUN: usize = 4;
 /// Most floats of partial results.
 const PARTIAL_LEN: usize = 8 << 20;
 
@@ -264,6 +266,12 @@ impl Job<'_> {
             // Rows follow each other without a gap.
             sum.depth = p.len() * ow;
             sum.loops[1] = Loop::ONCE;
+        }
+        let longest = if sum.loops[1].count > images { 1 } else { 0 };
+        if sum.depth < SHORT_RUN && sum.loops[longest].count > sum.depth {
+            let columns = Loop { count: sum.depth, a: sum.a_col, b: sum.b_row };
+            let run = std::mem::replace(&mut sum.loops[longest], columns);
+            (sum.depth, sum.a_col, sum.b_row) = (run.count, run.a, run.b);
         }
         sum.depth_last = sum.depth;
         (sum, a, b)
