@@ -10,10 +10,10 @@ pub(crate) fn even(len: usize, most: usize, index: usize) -> Range<usize> {
     share(len, len.div_ceil(most).max(1), index)
 }
 
-/// The lengths of the ranges of [`even`], in turn.
+/// The lengths of the ranges of [`even`], in turn; none of nothing.
 pub(crate) fn even_lens(len: usize, most: usize) -> impl Iterator<Item = usize> {
-    let parts = len.div_ceil(most).max(1);
-    let (short, longer) = (len / parts, len % parts);
+    let parts = len.div_ceil(most);
+    let (short, longer) = (len / parts.max(1), len % parts.max(1));
     (0..parts).map(move |index| short + usize::from(index < longer))
 }
 

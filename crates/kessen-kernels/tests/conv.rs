@@ -165,6 +165,9 @@ fn depthwise() {
         check(ConvDesc { kernel: [5, 9], pad_before: [2, 4], pad_after: [2, 4], ..base });
     }
     check(ConvDesc::new(1, 16, 16, [3, 4], 3).groups(16).padding(3).stride(3));
+    // No pixel sees all taps; some see none.
+    check(ConvDesc::new(2, 20, 20, [4, 2], 5).groups(20).padding(2));
+    check(ConvDesc::new(2, 16, 16, [2, 3], 3).groups(16).padding(4).dilation(2));
 }
 
 #[test]

@@ -55,13 +55,13 @@ impl Pass {
             let rows = self.taps_inside(0, p);
             // SAFETY: the caller's promise.
             unsafe {
-                for q in (left..start).chain(end.max(start)..right) {
+                for q in (left..start).chain(end..right) {
                     let taps = Taps { rows: rows.clone(), columns: self.taps_inside(1, q) };
                     self.lane_tile(&self.lane_sum(&taps), &taps, [n, p, q], 1, &places, first);
                 }
                 let taps = Taps { rows, columns: all.clone() };
                 let (sum, mut q) = (self.lane_sum(&taps), start);
-                for count in even_lens(end.saturating_sub(start), lane_kernels().len()) {
+                for count in even_lens(end - start, lane_kernels().len()) {
                     self.lane_tile(&sum, &taps, [n, p, q], count, &places, first);
                     q += count;
                 }
