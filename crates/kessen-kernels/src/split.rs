@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn even_parts_have_at_most_so_much() {
-        for (len, most) in [(1usize, 14), (14, 14), (15, 14), (1024, 14), (2048, 112)] {
+        for (len, most) in [(0usize, 14), (1, 14), (14, 14), (15, 14), (1024, 14), (2048, 112)] {
             let parts = len.div_ceil(most);
             assert_eq!((0..parts).map(|index| even(len, most, index).len()).sum::<usize>(), len);
             assert!((0..parts).all(|index| even(len, most, index).len() <= most));
