@@ -8,7 +8,7 @@
 //! One driver sweeps taps over pixels for the forward pass and for the gradient to the input; a second one sums over
 //! pixels for the gradient to the weights. Where channels are few, images are NCHW and lanes hold pixels instead
 //! ([`ConvDesc::prefers_plain_output`]). Rejected: lowering to a matrix (im2col), which writes every input pixel
-//! `KH·KW` times; only gradients to the input under kernels about as large as the image are made like that ([`columns`]).
+//! `KH·KW` times; only gradients to the input under kernels about as large as the image are made like that (`columns.rs`).
 
 pub mod bf16;
 mod columns;
