@@ -250,3 +250,21 @@ fn work_cut_into_many_tasks() {
     check(ConvDesc::new(1, 160, 640, [6, 6], 3).padding(1));
     check(ConvDesc::new(0, 16, 16, [6, 6], 3));
 }
+
+/// What can't be made by columns is made by the sweep, in scratch that has room for both.
+#[test]
+fn gradients_under_large_kernels_with_an_epilogue() {
+    let d = ConvDesc::new(3, 32, 48, [6, 7], 6);
+    let (dy, w, residual) = (noise(d.output_len(), 1), noise(d.weight_len(), 2), noise(d.input_len(), 3));
+    let dx = |epilogue: &Epilogue| {
+        let mut dx = vec![f32::NAN; d.input_len()];
+        let mut scratch = vec![f32::NAN; conv::grad_input_scratch(&d)];
+        conv::grad_input(&d, &dy, &w, epilogue, &mut dx, &mut scratch);
+        dx
+    };
+    let fused = Epilogue { residual: Some(&residual), activation: Activation::Relu, ..Epilogue::store() };
+    for ((got, sum), residual) in dx(&fused).iter().zip(dx(&Epilogue::store())).zip(&residual) {
+        let want = (sum + residual).max(0.0);
+        assert!((got - want).abs() <= 1e-4 * (1.0 + want.abs()), "{got} instead of {want}");
+    }
+}

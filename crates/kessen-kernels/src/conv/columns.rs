@@ -6,9 +6,9 @@
 //! sentence of `T` words as an image of `T × E` numbers under filters of `3 × E` would pay for `E` times the work. Nor are a
 //! plain input's few channels filled up to 16.
 
-use super::desc::{ConvDesc, Layout};
+use super::desc::{ConvDesc, Layout, taps_inside};
 use crate::gemm::Linear;
-use crate::layout::{blocked_len, transpose_raw};
+use crate::layout::transpose_raw;
 use crate::micro::PANEL;
 use crate::split::even;
 use crate::threads::{self, Address};
@@ -21,13 +21,18 @@ const ADDING: usize = 8;
 const RUN: usize = 64;
 
 impl ConvDesc {
+    /// Planes of an image in memory, and the channels that lie together in each.
+    fn planes(&self) -> [usize; 2] {
+        match self.input {
+            Layout::Blocked => [self.channels.div_ceil(PANEL), PANEL],
+            Layout::Plain => [self.channels, 1],
+        }
+    }
+
     /// Products of an output pixel with the weights: as many rows as those have in their layout.
     fn terms(&self) -> usize {
-        let channels = match self.input {
-            Layout::Blocked => self.channels.next_multiple_of(PANEL),
-            Layout::Plain => self.channels,
-        };
-        channels * self.kernel[0] * self.kernel[1]
+        let [planes, lane] = self.planes();
+        planes * self.kernel[0] * self.kernel[1] * lane
     }
 
     /// Whether the gradient to the input takes clearly less work by columns.
@@ -36,7 +41,7 @@ impl ConvDesc {
             return false;
         }
         let [oh, ow] = self.output();
-        let run = if self.input == Layout::Blocked { PANEL } else { self.kernel[1] };
+        let run = self.kernel[1] * self.planes()[1];
         let columns = oh * ow * self.terms() * (self.filters + ADDING + RUN / run);
         let reads = self.height * self.filters * self.kernel[0] * self.kernel[1];
         let sweep = if self.prefers_planar_gradient() {
@@ -94,14 +99,11 @@ impl Columns<'_> {
         let (rows, scratch) = scratch.split_at_mut(rows);
         let (products, scratch) = scratch.split_at_mut(products);
         let d = self.desc;
-        let (image, distance) = match d.input {
-            Layout::Blocked => (blocked_len(1, d.channels, d.height, d.width), d.input_image()),
-            Layout::Plain => (d.channels * d.height * d.width, d.channels * d.height * d.width),
-        };
+        let image = d.planes().iter().product::<usize>() * d.height * d.width;
+        let (distance, each) = (d.input_step.unwrap_or(image), self.pixels() * d.terms());
         for images in self.groups() {
             self.gather(dy, images.clone(), rows);
             self.product(images.len()).grad_input(rows, w, products, false, scratch);
-            let each = products.len().min(self.pixels() * self.desc.terms());
             let out = Address(dx.as_mut_ptr());
             threads::parallel_for(images.len(), |index| {
                 let at = (images.start + index) * distance;
@@ -144,77 +146,34 @@ impl Columns<'_> {
     /// Adds the products of an image's output pixels to the pixels that their taps read.
     fn add(&self, products: &[f32], dx: &mut [f32]) {
         let d = self.desc;
-        let ow = d.output()[1];
+        let ([kh, kw], ow, [planes, lane]) = (d.kernel, d.output()[1], d.planes());
         for (pixel, products) in products.chunks_exact(d.terms()).enumerate() {
-            // Behind the border: where the pixel's first tap is.
-            let first = [pixel / ow * d.stride[0], pixel % ow * d.stride[1]];
-            let taps = [0, 1].map(|axis| {
-                let size = [d.height, d.width][axis];
-                inside(first[axis], d.pad_before[axis], d.dilation[axis], d.kernel[axis], size)
-            });
-            match d.input {
-                Layout::Blocked => self.add_blocks(products, first, taps, dx),
-                Layout::Plain => self.add_runs(products, first, taps, dx),
+            let [top, left] = [pixel / ow, pixel % ow];
+            let place = |axis: usize, position: usize, tap: usize| {
+                (position * d.stride[axis] + tap * d.dilation[axis]) as isize - d.pad_before[axis] as isize
+            };
+            let inside = |axis: usize, position: usize, size: usize| {
+                taps_inside(place(axis, position, 0), d.dilation[axis] as isize, d.kernel[axis], size)
+            };
+            let (rows, columns) = (inside(0, top, d.height), inside(1, left, d.width));
+            if columns.is_empty() {
+                continue;
+            }
+            let column = place(1, left, columns.start) as usize;
+            // A row's taps follow each other in both, unless they lie apart in the image.
+            let piece = lane * if d.dilation[1] == 1 { columns.len() } else { 1 };
+            for (r, plane) in rows.flat_map(|r| (0..planes).map(move |plane| (r, plane))) {
+                let from = (plane * kh + r) * kw;
+                let from = &products[(from + columns.start) * lane..(from + columns.end) * lane];
+                let row = plane * d.height + place(0, top, r) as usize;
+                let to = &mut dx[(row * d.width + column) * lane..];
+                let to = to.chunks_mut(d.dilation[1] * piece);
+                for (to, from) in to.zip(from.chunks_exact(piece)) {
+                    to.iter_mut().zip(from).for_each(|(sum, v)| *sum += v);
+                }
             }
         }
     }
-
-    /// Where a tap reads along an axis.
-    fn position(&self, axis: usize, first: usize, tap: usize) -> usize {
-        first + tap * self.desc.dilation[axis] - self.desc.pad_before[axis]
-    }
-
-    /// Adds an output pixel's products to planes: a run for each row of the kernel.
-    fn add_runs(
-        &self,
-        products: &[f32],
-        first: [usize; 2],
-        [rows, columns]: [Range<usize>; 2],
-        dx: &mut [f32],
-    ) {
-        let d = self.desc;
-        let [kh, kw] = d.kernel;
-        if columns.is_empty() {
-            return;
-        }
-        for (r, c) in rows.flat_map(|r| (0..d.channels).map(move |c| (r, c))) {
-            let products = &products[(c * kh + r) * kw..][..kw][columns.clone()];
-            let row = c * d.height + self.position(0, first[0], r);
-            let to = &mut dx[row * d.width + self.position(1, first[1], columns.start)..];
-            if d.dilation[1] == 1 {
-                to.iter_mut().zip(products).for_each(|(sum, v)| *sum += v);
-            } else {
-                to.iter_mut().step_by(d.dilation[1]).zip(products).for_each(|(sum, v)| *sum += v);
-            }
-        }
-    }
-
-    /// The same to nChw16c: 16 channels for each tap.
-    fn add_blocks(
-        &self,
-        products: &[f32],
-        first: [usize; 2],
-        [rows, columns]: [Range<usize>; 2],
-        dx: &mut [f32],
-    ) {
-        let d = self.desc;
-        let [kh, kw] = d.kernel;
-        for block in 0..d.channels.div_ceil(PANEL) {
-            for (r, s) in rows.clone().flat_map(|r| columns.clone().map(move |s| (r, s))) {
-                let products = &products[((block * kh + r) * kw + s) * PANEL..][..PANEL];
-                let row = block * d.height + self.position(0, first[0], r);
-                let to = &mut dx[(row * d.width + self.position(1, first[1], s)) * PANEL..][..PANEL];
-                to.iter_mut().zip(products).for_each(|(sum, v)| *sum += v);
-            }
-        }
-    }
-}
-
-/// The taps from `first` on, `step` apart, that lie inside an axis of `size` behind `before` of border.
-fn inside(first: usize, before: usize, step: usize, taps: usize, size: usize) -> Range<usize> {
-    let start = before.saturating_sub(first).div_ceil(step).min(taps);
-    let end = (before + size).saturating_sub(first).div_ceil(step).min(taps);
-    start..end.max(start)
 }
 
 #[cfg(test)]
@@ -233,14 +192,5 @@ mod tests {
         assert!(ConvDesc::new(32, 64, 256, [8, 8], 8).prefers_columns());
         assert!(!ConvDesc::new(32, 64, 256, [8, 8], 3).padding(1).prefers_columns());
         assert!(!ConvDesc::new(32, 64, 128, [16, 16], 4).padding(1).stride(2).prefers_columns());
-    }
-
-    #[test]
-    fn taps_inside_an_axis() {
-        assert_eq!(inside(0, 2, 1, 5, 10), 2..5);
-        assert_eq!(inside(9, 2, 1, 5, 10), 0..3);
-        assert_eq!(inside(0, 3, 2, 4, 2), 2..3);
-        assert_eq!(inside(0, 9, 2, 4, 2), 4..4);
-        assert_eq!(inside(20, 2, 1, 5, 10), 0..0);
     }
 }

@@ -3,7 +3,7 @@
 //! A row of outputs is cut into the pixels whose taps all lie in the image, which share tiles, and those at its ends, one by one;
 //! each sums over the taps that it sees. So no tile looks for the image's border while it sums.
 
-use super::desc::ConvDesc;
+use super::desc::{ConvDesc, taps_inside};
 use super::pass::Pass;
 use crate::micro::{Loop, PANEL, Rows, Sum, Tile, lane_kernels};
 use crate::split::even_lens;
@@ -113,12 +113,6 @@ impl Pass {
     /// The taps that read a row or column inside the image, for outputs at a position of that axis.
     fn taps_inside(&self, axis: usize, position: usize) -> Range<usize> {
         let first = self.start[axis] + self.stride[axis] * position as i32;
-        let taps = self.taps[axis];
-        let outside = |tap: &usize| {
-            let at = first + self.step[axis] * *tap as i32;
-            at < 0 || at >= self.size[axis] as i32
-        };
-        let start = (0..taps).find(|tap| !outside(tap)).unwrap_or(taps);
-        start..(start..taps).find(outside).unwrap_or(taps)
+        taps_inside(first as isize, self.step[axis] as isize, self.taps[axis], self.size[axis])
     }
 }

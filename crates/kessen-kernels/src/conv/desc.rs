@@ -285,6 +285,15 @@ impl ConvDesc {
     }
 }
 
+/// The taps, `step` apart, that lie inside an axis of `size`, where the first is at `first`; steps may lead backwards.
+pub(super) fn taps_inside(first: isize, step: isize, taps: usize, size: usize) -> Range<usize> {
+    if step < 0 {
+        return taps_inside(size as isize - 1 - first, -step, taps, size);
+    }
+    let before = |end: isize| (end - first + step - 1).div_euclid(step).clamp(0, taps as isize) as usize;
+    before(0)..before(size as isize)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -295,6 +304,19 @@ mod tests {
         assert_eq!(d.output(), [112, 112]);
         assert_eq!(d.macs(), 2 * 64 * 112 * 112 * 3 * 49);
         assert_eq!(ConvDesc::new(1, 3, 8, [9, 10], 3).dilation(2).output(), [5, 6]);
+    }
+
+    #[test]
+    fn taps_inside_an_axis() {
+        for (first, step, taps, size) in
+            [(-2, 1, 5, 10), (7, 1, 5, 10), (-3, 2, 4, 2), (-9, 2, 4, 2), (18, 1, 5, 10)]
+        {
+            let inside = |tap: &usize| (0..size).contains(&(first + step * *tap as isize));
+            let want: Vec<usize> = (0..taps).filter(inside).collect();
+            assert_eq!(taps_inside(first, step, taps, size as usize).collect::<Vec<_>>(), want);
+            let mirrored = taps_inside(size - 1 - first, -step, taps, size as usize);
+            assert_eq!(mirrored.collect::<Vec<_>>(), want);
+        }
     }
 
     #[test]

@@ -146,10 +146,7 @@ fn taps(d: &ConvDesc) -> usize {
 
 /// The terms of a channel of bordered NCHW.
 fn plain_terms(d: &ConvDesc) -> impl ExactSizeIterator<Item = Term> {
-    (0..taps(d)).map(|tap| Term {
-        a: d.tap_place(tap / d.kernel[1], tap % d.kernel[1]) as i32,
-        b: (tap * PANEL) as i32,
-    })
+    (0..taps(d)).map(|tap| Term::new(d.tap_place(tap / d.kernel[1], tap % d.kernel[1]), tap * PANEL))
 }
 
 /// The sweep over bordered NCHW: a channel's taps are listed, and pixels that are a stride apart are neighbours.

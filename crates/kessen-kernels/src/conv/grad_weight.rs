@@ -187,6 +187,17 @@ fn add_partials(partial: &[f32], accumulate: bool, dw: &mut [f32]) {
     });
 }
 
+/// The same sum over images, rows and columns with the longest of these as its run, where rows are short.
+fn with_long_runs(mut sum: Sum) -> Sum {
+    let longest = if sum.loops[1].count > sum.loops[0].count { 1 } else { 0 };
+    if sum.depth < SHORT_RUN && sum.loops[longest].count > sum.depth {
+        let columns = Loop { count: sum.depth, a: sum.a_col, b: sum.b_row };
+        let run = std::mem::replace(&mut sum.loops[longest], columns);
+        (sum.depth, sum.depth_last, sum.a_col, sum.b_row) = (run.count, run.count, run.a, run.b);
+    }
+    sum
+}
+
 /// What all tasks share.
 struct Job<'a> {
     desc: &'a ConvDesc,
@@ -267,14 +278,8 @@ impl Job<'_> {
             sum.depth = p.len() * ow;
             sum.loops[1] = Loop::ONCE;
         }
-        let longest = if sum.loops[1].count > images { 1 } else { 0 };
-        if sum.depth < SHORT_RUN && sum.loops[longest].count > sum.depth {
-            let columns = Loop { count: sum.depth, a: sum.a_col, b: sum.b_row };
-            let run = std::mem::replace(&mut sum.loops[longest], columns);
-            (sum.depth, sum.a_col, sum.b_row) = (run.count, run.a, run.b);
-        }
         sum.depth_last = sum.depth;
-        (sum, a, b)
+        (with_long_runs(sum), a, b)
     }
 
     /// # Safety
@@ -413,12 +418,11 @@ impl Job<'_> {
         let [h, w] = d.bordered();
         let terms = d.channels * d.kernel[0] * d.kernel[1];
         let dy_plane = (oh * ow * PANEL) as isize;
-        // Where a row has one pixel, its column is the run.
-        let (run, step, runs) = if ow == 1 { (rows.len(), d.stride[0] * w, 1) } else { (ow, 1, rows.len()) };
-        let mut sum = Sum::product(run, step as isize, BLOCK, dy_plane);
+        let mut sum = Sum::product(ow, 1, BLOCK, dy_plane);
         sum.loops[0] =
             Loop { count: images.len(), a: (d.channels * h * w) as isize, b: d.output_image() as isize };
-        sum.loops[1] = Loop { count: runs, a: (d.stride[0] * w) as isize, b: (ow * PANEL) as isize };
+        sum.loops[1] = Loop { count: rows.len(), a: (d.stride[0] * w) as isize, b: (ow * PANEL) as isize };
+        let sum = with_long_runs(sum);
         let wide = self.family.panels_for(terms.min(MAX_ROWS)).min(2);
         let tall = self.family.rows(wide);
         let mut o = part.outs.start;

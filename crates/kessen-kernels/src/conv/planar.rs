@@ -8,7 +8,7 @@
 //! Rejected: channels of several pixels in one vector (the taps of both make two thirds of the products zero), and
 //! one sweep over whole bordered planes (each result would be copied once more, without the columns between rows).
 
-use super::desc::{ConvDesc, Layout};
+use super::desc::{ConvDesc, Layout, taps_inside};
 use super::planes::Planes;
 use crate::micro::{Family, Finish, List, Listed, Loop, MAX_ROWS, PANEL, Rows, Soon, Sum, Term, Tile};
 use crate::split::even;
@@ -134,9 +134,9 @@ impl Planar {
     /// The terms of a plane, kernel row by kernel row.
     fn terms(&self) -> impl ExactSizeIterator<Item = Term> {
         let (columns, width) = (self.taps[1], self.planes.size[1]);
-        (0..self.taps[0] * columns).map(move |tap| Term {
-            a: (tap * self.lane) as i32,
-            b: (tap / columns * self.dilation[0] * width + tap % columns * self.dilation[1]) as i32,
+        (0..self.taps[0] * columns).map(move |tap| {
+            let place = tap / columns * self.dilation[0] * width + tap % columns * self.dilation[1];
+            Term::new(tap * self.lane, place)
         })
     }
 
@@ -268,10 +268,11 @@ impl Planar {
     /// The kernel's rows that reach a row of the image from some of these output rows.
     fn taps_seen(&self, rows: Range<usize>) -> Range<usize> {
         let Planes { before, image, .. } = self.planes;
-        let dilation = self.dilation[0];
-        let first = (before[0] + 1).saturating_sub(rows.end).div_ceil(dilation);
-        let end = (before[0] + image[0]).saturating_sub(rows.start).div_ceil(dilation).min(self.taps[0]);
-        first.min(end)..end
+        let seen = |row: usize| {
+            taps_inside(row as isize - before[0] as isize, self.dilation[0] as isize, self.taps[0], image[0])
+        };
+        let end = seen(rows.start).end;
+        seen(rows.end - 1).start.min(end)..end
     }
 
     /// The sum over these rows of the kernel.

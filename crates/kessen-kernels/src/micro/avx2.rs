@@ -1,8 +1,6 @@
 //! AVX2 and FMA primitives and kernels: 16 registers of 8 lanes; tiles of 6×16.
 
-use super::body::{add_products, for_each, for_turns, micro_kernels, store_sums};
-use super::lanes::lanewise_kernels;
-use super::listed::listed_kernels;
+use super::body::float_kernels;
 use std::arch::x86_64::*;
 
 pub(crate) type V = __m256;
@@ -127,26 +125,12 @@ pub(crate) fn min(a: V, b: V) -> V {
     _mm256_min_ps(a, b)
 }
 
-micro_kernels!(
+float_kernels!(
     #[target_feature(enable = "avx2,fma")];
-    product: fma,
-    words: 1,
     terms: 4,
     one: [1 2 3 4 5 6],
     two: [1 2 3],
     four: [1],
     unit_one: [1 2 3 4 5 6],
     unit_two: []
-);
-
-listed_kernels!(
-    #[target_feature(enable = "avx2,fma")];
-    one: [1 2 3 4 5 6],
-    two: [1 2 3],
-    four: [1]
-);
-
-lanewise_kernels!(
-    #[target_feature(enable = "avx2,fma")];
-    [1 2 3 4 5 6]
 );

@@ -1,8 +1,6 @@
 //! AVX-512 primitives and kernels: 32 registers of 16 lanes; tiles of 14×32.
 
-use super::body::{add_products, for_each, for_turns, micro_kernels, store_sums};
-use super::lanes::lanewise_kernels;
-use super::listed::listed_kernels;
+use super::body::float_kernels;
 use std::arch::x86_64::*;
 
 pub(crate) type V = __m512;
@@ -120,26 +118,12 @@ pub(crate) fn min(a: V, b: V) -> V {
     _mm512_min_ps(a, b)
 }
 
-micro_kernels!(
+float_kernels!(
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")];
-    product: fma,
-    words: 1,
     terms: 1,
     one: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
     two: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
     four: [1 2 3 4 5 6],
     unit_one: [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16],
     unit_two: [1 2 3 4 5 6 7 8 9 10 11 12 13 14]
-);
-
-listed_kernels!(
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")];
-    one: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
-    two: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
-    four: [1 2 3 4 5 6]
-);
-
-lanewise_kernels!(
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")];
-    [1 2 3 4 5 6 7 8 9 10 11 12 13 14]
 );

@@ -342,6 +342,21 @@ macro_rules! micro_kernels {
     };
 }
 
+/// Expands to all kernels of one instruction set on f32: those of [`micro_kernels`], with listed terms, and lane by lane.
+macro_rules! float_kernels {
+    ($(#[$feature:meta])?; terms: $terms:literal, one: [$($one:literal)*], two: [$($two:literal)*], four: [$($four:literal)*],
+     unit_one: [$($unit_one:literal)*], unit_two: [$($unit_two:literal)*]) => {
+        use crate::micro::body::{add_products, for_each, for_turns, store_sums};
+
+        crate::micro::body::micro_kernels!(
+            $(#[$feature])?; product: fma, words: 1, terms: $terms, one: [$($one)*], two: [$($two)*], four: [$($four)*],
+            unit_one: [$($unit_one)*], unit_two: [$($unit_two)*]
+        );
+        crate::micro::listed::listed_kernels!($(#[$feature])?; one: [$($one)*], two: [$($two)*], four: [$($four)*]);
+        crate::micro::lanes::lanewise_kernels!($(#[$feature])?; [$($one)*]);
+    };
+}
+
 /// Adds a range of terms to a tile's sums. Dense sums have a loop of their own, whose steps are known. A macro, since the sums
 /// should stay in their registers.
 macro_rules! add_products {
@@ -463,4 +478,4 @@ macro_rules! for_each {
     };
 }
 
-pub(super) use {add_products, for_each, for_turns, micro_kernels, store_sums};
+pub(super) use {add_products, float_kernels, for_each, for_turns, micro_kernels, store_sums};

@@ -1,25 +1,11 @@
 //! Kernels that multiply lane by lane: rows of `A` are vectors of 16 instead of scalars, as depthwise convolutions need. A tile
 //! has few products, so these do nothing but those: no clipping, nothing asked for but `C`.
 
-use super::Kernel;
-#[cfg(target_arch = "aarch64")]
-use super::neon;
-use super::scalar;
-#[cfg(target_arch = "x86_64")]
-use super::{avx2, avx512};
-use crate::isa::Isa;
+use super::{Kernel, by_isa};
 
 /// The kernels of the active instruction set, of one panel, by rows: `kernels[r - 1]`.
 pub(crate) fn lane_kernels() -> &'static [Kernel] {
-    match Isa::active() {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => avx512::LANEWISE_TILES,
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => avx2::LANEWISE_TILES,
-        #[cfg(target_arch = "aarch64")]
-        Isa::Neon => neon::LANEWISE_TILES,
-        _ => scalar::LANEWISE_TILES,
-    }
+    by_isa!(LANEWISE_TILES)
 }
 
 /// Expands to the lanewise kernels of the instruction set whose [`super::body::micro_kernels`] are in the same module.

@@ -1,19 +1,21 @@
 //! Kernels of sums whose terms are listed one by one: the taps of a kernel in a plain image, where runs of neighbouring terms
 //! are as short as a kernel's rows. A nest of loops would spend as much on its turns as on the products.
 
-use super::Kernel;
-#[cfg(target_arch = "aarch64")]
-use super::neon;
-use super::scalar;
-#[cfg(target_arch = "x86_64")]
-use super::{avx2, avx512};
-use crate::isa::Isa;
+use super::{Kernel, by_isa};
 
 /// Where one term of a sum lies, behind a tile's `A` and `B`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Term {
     pub a: i32,
     pub b: i32,
+}
+
+impl Term {
+    /// At these distances, which 31 bits have to hold.
+    pub fn new(a: usize, b: usize) -> Term {
+        let near = |at: usize| i32::try_from(at).expect("terms of a sum lie less than 2³¹ elements apart");
+        Term { a: near(a), b: near(b) }
+    }
 }
 
 /// The terms of a sum for each turn of its outermost loop, which is the only one. Need not be readable until a kernel runs.
@@ -64,15 +66,7 @@ pub(crate) struct Listed {
 impl Listed {
     /// The kernels of the active instruction set.
     pub fn active() -> &'static Listed {
-        match Isa::active() {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => &avx512::LISTED,
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => &avx2::LISTED,
-            #[cfg(target_arch = "aarch64")]
-            Isa::Neon => &neon::LISTED,
-            _ => &scalar::LISTED,
-        }
+        by_isa!(LISTED)
     }
 
     /// The kernel for `rows` rows and one or two panels.

@@ -40,6 +40,22 @@ use crate::isa::Isa;
 pub(crate) use lanes::lane_kernels;
 pub(crate) use listed::{List, Listed, Term};
 
+/// The static of this name that belongs to the active instruction set.
+macro_rules! by_isa {
+    ($kernels:ident) => {
+        match crate::isa::Isa::active() {
+            #[cfg(target_arch = "x86_64")]
+            crate::isa::Isa::Avx512 => &crate::micro::avx512::$kernels,
+            #[cfg(target_arch = "x86_64")]
+            crate::isa::Isa::Avx2 => &crate::micro::avx2::$kernels,
+            #[cfg(target_arch = "aarch64")]
+            crate::isa::Isa::Neon => &crate::micro::neon::$kernels,
+            _ => &crate::micro::scalar::$kernels,
+        }
+    };
+}
+use by_isa;
+
 /// Width of a panel: the number of columns of `B` and `C` that lie together, on every instruction set.
 pub const PANEL: usize = 16;
 /// Largest number of rows of any kernel.
@@ -276,15 +292,7 @@ pub(crate) type Dots = unsafe fn(rows: [*const f32; 4], x: *const f32, k: usize)
 impl Family {
     /// The kernels of the active instruction set.
     pub fn active() -> &'static Family {
-        match Isa::active() {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => &avx512::FAMILY,
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => &avx2::FAMILY,
-            #[cfg(target_arch = "aarch64")]
-            Isa::Neon => &neon::FAMILY,
-            _ => &scalar::FAMILY,
-        }
+        by_isa!(FAMILY)
     }
 
     /// The kernels on words of two bf16: with the CPU's dot product where `native`, else widened to f32.

@@ -1,8 +1,6 @@
 //! NEON primitives and kernels: 32 registers of 4 lanes; tiles of 6×16.
 
-use super::body::{add_products, for_each, for_turns, micro_kernels, store_sums};
-use super::lanes::lanewise_kernels;
-use super::listed::listed_kernels;
+use super::body::float_kernels;
 use std::arch::aarch64::*;
 
 pub(crate) type V = float32x4_t;
@@ -120,26 +118,12 @@ pub(crate) fn min(a: V, b: V) -> V {
     vminq_f32(a, b)
 }
 
-micro_kernels!(
+float_kernels!(
     #[target_feature(enable = "neon")];
-    product: fma,
-    words: 1,
     terms: 1,
     one: [1 2 3 4 5 6],
     two: [1 2 3],
     four: [1],
     unit_one: [1 2 3 4 5 6],
     unit_two: []
-);
-
-listed_kernels!(
-    #[target_feature(enable = "neon")];
-    one: [1 2 3 4 5 6],
-    two: [1 2 3],
-    four: [1]
-);
-
-lanewise_kernels!(
-    #[target_feature(enable = "neon")];
-    [1 2 3 4 5 6]
 );

@@ -1,8 +1,6 @@
 //! Plain Rust primitives and kernels, for every CPU; a "vector" is an array of 16 floats.
 
-use super::body::{add_products, for_each, for_turns, micro_kernels, store_sums};
-use super::lanes::lanewise_kernels;
-use super::listed::listed_kernels;
+use super::body::float_kernels;
 
 pub(crate) type V = [f32; LANES];
 pub(crate) const LANES: usize = 16;
@@ -105,26 +103,12 @@ pub(crate) fn sub(a: V, b: V) -> V {
     zip(a, b, |a, b| a - b)
 }
 
-micro_kernels!(
+float_kernels!(
     ;
-    product: fma,
-    words: 1,
     terms: 1,
     one: [1 2 3 4],
     two: [],
     four: [],
     unit_one: [1 2 3 4],
     unit_two: []
-);
-
-listed_kernels!(
-    ;
-    one: [1 2 3 4],
-    two: [],
-    four: []
-);
-
-lanewise_kernels!(
-    ;
-    [1 2 3 4]
 );
