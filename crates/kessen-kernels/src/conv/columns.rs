@@ -112,7 +112,11 @@ impl Columns<'_> {
                 if !accumulate {
                     dx.fill(0.0);
                 }
-                self.add(&products[index * each..][..each], dx);
+                let products = &products[index * each..][..each];
+                match d.input {
+                    Layout::Blocked => self.add::<PANEL>(products, dx),
+                    Layout::Plain => self.add::<1>(products, dx),
+                }
             });
         }
     }
@@ -143,10 +147,10 @@ impl Columns<'_> {
         });
     }
 
-    /// Adds the products of an image's output pixels to the pixels that their taps read.
-    fn add(&self, products: &[f32], dx: &mut [f32]) {
+    /// Adds the products of an image's output pixels to the pixels that their taps read; `LANE` channels lie together.
+    fn add<const LANE: usize>(&self, products: &[f32], dx: &mut [f32]) {
         let d = self.desc;
-        let ([kh, kw], ow, [planes, lane]) = (d.kernel, d.output()[1], d.planes());
+        let ([kh, kw], ow, [planes, _]) = (d.kernel, d.output()[1], d.planes());
         for (pixel, products) in products.chunks_exact(d.terms()).enumerate() {
             let [top, left] = [pixel / ow, pixel % ow];
             let place = |axis: usize, position: usize, tap: usize| {
@@ -160,17 +164,17 @@ impl Columns<'_> {
                 continue;
             }
             let column = place(1, left, columns.start) as usize;
-            // A row's taps follow each other in both, unless they lie apart in the image.
-            let piece = lane * if d.dilation[1] == 1 { columns.len() } else { 1 };
             for (r, plane) in rows.flat_map(|r| (0..planes).map(move |plane| (r, plane))) {
                 let from = (plane * kh + r) * kw;
-                let from = &products[(from + columns.start) * lane..(from + columns.end) * lane];
+                let from = &products[(from + columns.start) * LANE..(from + columns.end) * LANE];
                 let row = plane * d.height + place(0, top, r) as usize;
-                let to = &mut dx[(row * d.width + column) * lane..];
-                let to = to.chunks_mut(d.dilation[1] * piece);
-                for (to, from) in to.zip(from.chunks_exact(piece)) {
+                let to = &mut dx[(row * d.width + column) * LANE..];
+                if d.dilation[1] == 1 {
                     to.iter_mut().zip(from).for_each(|(sum, v)| *sum += v);
+                    continue;
                 }
+                let taps = to.chunks_mut(d.dilation[1] * LANE).zip(from.chunks_exact(LANE));
+                taps.flat_map(|(to, from)| to.iter_mut().zip(from)).for_each(|(sum, v)| *sum += v);
             }
         }
     }
