@@ -21,7 +21,7 @@ use crate::threads::{self, Shared, parallel_unless};
 use std::ops::Range;
 
 /// Most outputs: so many of a pass's rows of `dy` stay in the second-level cache while panels of `x` go by.
-const MOST_OUTPUTS: usize = 256;
+const MOST_OUTPUTS: usize = 128;
 /// Rows of the batch from which on it costs little to turn the sums.
 const LONG_BATCH: usize = 512;
 /// Rows of the batch summed at once: so many of a pair of panels fill the first-level cache.

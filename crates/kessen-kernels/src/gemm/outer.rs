@@ -10,7 +10,7 @@ use super::Linear;
 use super::pack::pack_rows;
 use super::product::{MAX_BLOCK_ROWS, WIDE_TASK, task_panels};
 use crate::isa::Isa;
-use crate::layout::{copy_rows, panels_len};
+use crate::layout::{copy_strips, panels_len, strip_len};
 use crate::micro::{Family, Finish, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
 use crate::optim::Pieces;
 use crate::split::even;
@@ -23,8 +23,8 @@ const DEPTH: usize = 256;
 const COPY_PANELS: usize = 4;
 /// Most panels of a tile.
 const MOST_PANELS: usize = 4;
-/// Floats of a copy of `x`, of packed panels of `dy`, and of a block's sums.
-const X_LEN: usize = MAX_BLOCK_ROWS * DEPTH;
+/// Floats of a copy of `x` in strips (which need some room more), of packed panels of `dy`, and of a block's sums.
+const X_LEN: usize = (MAX_BLOCK_ROWS + 2 * MAX_ROWS) * DEPTH;
 const DY_LEN: usize = MOST_PANELS * PANEL * DEPTH;
 const SUMS_LEN: usize = MAX_BLOCK_ROWS * WIDE_TASK * PANEL;
 
@@ -58,6 +58,16 @@ struct Pass {
     depth: Range<usize>,
     inputs: Range<usize>,
     panels: Range<usize>,
+}
+
+/// A pass's part of `x` as tiles read it.
+#[derive(Clone, Copy)]
+struct Columns {
+    at: *const f32,
+    /// Distance of the rows of the batch.
+    row: usize,
+    /// Distance of the tiles' columns, where they are copied to strips; else they are neighbours.
+    strip: Option<usize>,
 }
 
 impl Outer<'_> {
@@ -142,13 +152,13 @@ impl Outer<'_> {
                     (sums.as_mut_ptr(), pass.inputs.len() * PANEL, !first, last.then_some(pieces))
                 }
             };
-            let (a, a_col) = self.part_of_x(&pass, copy);
+            let x = self.part_of_x(&pass, copy);
             let mut group = self.group(&pass, pass.panels.start);
             while !group.is_empty() {
                 self.pack_dy(&pass.depth, &group, packed);
                 let to = (group.start - pass.panels.start) * c_panel;
                 let tile = Tile {
-                    a,
+                    a: x.at,
                     b: packed.as_ptr(),
                     c: c.wrapping_add(to),
                     c_panel: c_panel as isize,
@@ -158,7 +168,7 @@ impl Outer<'_> {
                 };
                 let soon = self.soon(&pass, next.as_ref(), &group, pieces);
                 // SAFETY: operands are complete; the sums lie in the block or in scratch.
-                unsafe { self.tiles(&pass, group.len(), a_col, tile, soon) }
+                unsafe { self.tiles(&pass, group.len(), x, tile, soon) }
                 if let Some(pieces) = pieces {
                     let sums = sums[to..].chunks_exact(c_panel);
                     for (panel, sums) in group.clone().zip(sums) {
@@ -174,6 +184,11 @@ impl Outer<'_> {
     /// Panels of a tile.
     fn wide(&self, pass: &Pass) -> usize {
         self.family.panels_for(pass.inputs.len())
+    }
+
+    /// Most inputs of a tile.
+    fn tall(&self, pass: &Pass) -> usize {
+        self.family.rows(self.wide(pass)).min(MAX_ROWS)
     }
 
     /// The panels from `start` on that are packed together; none behind the pass's last. Several where a tile has only one,
@@ -194,21 +209,20 @@ impl Outer<'_> {
         &self,
         pass: &Pass,
         panels: usize,
-        a_col: isize,
+        x: Columns,
         first: Tile,
         mut soon: impl Iterator<Item = Soon>,
     ) {
         let (depth, inputs) = (pass.depth.len(), pass.inputs.len());
         let b_panel = panels_len(depth, PANEL);
-        let sum = Sum::product(depth, a_col, PANEL as isize, b_panel as isize);
+        let sum = Sum::product(depth, x.row as isize, PANEL as isize, b_panel as isize);
         let places = Rows::strided(1, PANEL as isize);
-        let wide = self.wide(pass).min(panels);
-        let tall = self.family.rows(wide).min(MAX_ROWS);
+        let (wide, tall) = (self.wide(pass).min(panels), self.tall(pass));
         for panel in (0..panels).step_by(wide) {
             for index in 0..inputs.div_ceil(tall) {
                 let r = even(inputs, tall, index);
                 let tile = Tile {
-                    a: first.a.wrapping_add(r.start),
+                    a: first.a.wrapping_add(x.strip.map_or(r.start, |strip| index * strip)),
                     b: first.b.wrapping_add(panel * b_panel),
                     c: first.c.wrapping_add(r.start * PANEL).wrapping_offset(panel as isize * first.c_panel),
                     soon: soon.next().unwrap_or(Soon::NONE),
@@ -220,18 +234,18 @@ impl Outer<'_> {
         }
     }
 
-    /// Where a pass's part of `x` is, and the distance of its rows: a copy, if enough panels use it, because rows of `x` lie
-    /// far apart and may meet in the cache.
-    fn part_of_x(&self, pass: &Pass, copy: &mut [f32]) -> (*const f32, isize) {
+    /// A pass's part of `x`, copied to strips if enough panels use it: its rows lie far apart and may meet in the cache, and of
+    /// each of their lines a tile reads a part only.
+    fn part_of_x(&self, pass: &Pass, copy: &mut [f32]) -> Columns {
         let inputs = self.layer.inputs;
         let at = pass.depth.start * inputs + pass.inputs.start;
         let from = self.x.get(at..).unwrap_or_default();
         if pass.panels.len() < COPY_PANELS {
-            return (from.as_ptr(), inputs as isize);
+            return Columns { at: from.as_ptr(), row: inputs, strip: None };
         }
-        let rows = &mut copy[..pass.depth.len() * MAX_BLOCK_ROWS];
-        copy_rows(self.isa, from, inputs, pass.inputs.len(), rows, MAX_BLOCK_ROWS);
-        (copy.as_ptr(), MAX_BLOCK_ROWS as isize)
+        let (depth, tall) = (pass.depth.len(), self.tall(pass));
+        copy_strips(self.isa, from, inputs, pass.inputs.len(), depth, tall, copy);
+        Columns { at: copy.as_ptr(), row: tall, strip: Some(strip_len(depth, tall)) }
     }
 
     /// Packs a few panels of some rows of `dy`.

@@ -3,6 +3,8 @@
 //! Glossary: `m × k` times `k × n` gives `m × n`; a *panel* is 16 columns.
 
 use crate::epilogue::{Bias, Epilogue};
+use crate::isa::Isa;
+use crate::layout::{copy_strips, strip_len};
 use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
 use crate::split::{dividing, even, share};
 use crate::threads::{self, Shared};
@@ -20,8 +22,8 @@ const COPY_ROW: usize = MAX_DEPTH + PANEL;
 /// Panels of one task at most, and how many tasks are enough to share evenly.
 pub(crate) const WIDE_TASK: usize = 16;
 pub(crate) const ENOUGH_TASKS: usize = 12;
-/// Floats needed to copy one block's part of `A`.
-pub(crate) const COPY_LEN: usize = MAX_BLOCK_ROWS * COPY_ROW;
+/// Floats needed to copy one block's part of `A`, also in strips.
+pub(crate) const COPY_LEN: usize = (MAX_BLOCK_ROWS + MAX_ROWS) * COPY_ROW;
 
 /// How many lines of `A` a copy looks ahead: lines lie on pages of their own, where the hardware does not.
 const PREFETCH_LINES: isize = 4;
@@ -210,12 +212,12 @@ impl Product {
             part.b = self.b.wrapping_offset(depth.start as isize * self.b_row);
             part.k = depth.len();
             part.finish = self.finish.pass(pass == 0, pass + 1 == passes);
-            if let Some(copy) = copy {
+            let strip = copy.and_then(|copy| {
                 // SAFETY: the caller's promise.
-                unsafe { part.copy_rows(rows.len(), copy) }
-            }
+                unsafe { part.copy_rows(family, rows.len(), copy) }
+            });
             // SAFETY: the caller's promise.
-            unsafe { part.pass(family, rows.clone(), panels.clone(), (self, next)) }
+            unsafe { part.pass(family, rows.clone(), panels.clone(), strip, (self, next)) }
         }
     }
 
@@ -239,26 +241,37 @@ impl Product {
         sum
     }
 
-    /// Copies `rows` rows of `A` (contiguous along the rows or along the sums) to `copy` and uses them from there.
+    /// Copies `rows` rows of `A` (contiguous along the rows or along the sums) to `copy` and uses them from there. Rows that
+    /// are neighbours go to strips of a tile's rows; returned is the distance of those.
     ///
     /// # Safety
     /// The rows are readable and `copy` has room for [`COPY_LEN`] floats.
-    unsafe fn copy_rows(&mut self, rows: usize, copy: *mut f32) {
-        let along_sums = self.a_col == 1;
-        let (lines, len, step, room) = if along_sums {
-            (rows, self.k, self.a_row, COPY_ROW)
-        } else {
-            (self.k, rows, self.a_col, MAX_BLOCK_ROWS)
-        };
-        for line in 0..lines {
-            let from = self.a.wrapping_offset(line as isize * step);
-            prefetch(from.wrapping_offset(PREFETCH_LINES * step), len);
-            // SAFETY: a line of `A` and the room promised by the caller.
-            unsafe { std::ptr::copy_nonoverlapping(from, copy.add(line * room), len) }
-        }
+    unsafe fn copy_rows(&mut self, family: &Family, rows: usize, copy: *mut f32) -> Option<usize> {
+        let (from, step) = (self.a, self.a_row.max(self.a_col));
         self.a = copy;
-        (self.a_row, self.a_col) =
-            if along_sums { (COPY_ROW as isize, 1) } else { (1, MAX_BLOCK_ROWS as isize) };
+        if self.a_col == 1 {
+            for row in 0..rows {
+                let from = from.wrapping_offset(row as isize * step);
+                prefetch(from.wrapping_offset(PREFETCH_LINES * step), self.k);
+                // SAFETY: a row of `A` and the room promised by the caller.
+                unsafe { std::ptr::copy_nonoverlapping(from, copy.add(row * COPY_ROW), self.k) }
+            }
+            self.a_row = COPY_ROW as isize;
+            return None;
+        }
+        let (tall, span) = (Self::tall(family, rows), self.k.saturating_sub(1) * step as usize + rows);
+        // SAFETY: the terms of `rows` neighbours, and the room promised by the caller.
+        let (from, to) = unsafe {
+            (std::slice::from_raw_parts(from, span), std::slice::from_raw_parts_mut(copy, COPY_LEN))
+        };
+        copy_strips(Isa::active(), from, step as usize, rows, self.k, tall, to);
+        self.a_col = tall as isize;
+        Some(strip_len(self.k, tall))
+    }
+
+    /// Most rows of a tile in a block of `rows`.
+    fn tall(family: &Family, rows: usize) -> usize {
+        family.rows(family.panels_for(rows)).min(MAX_ROWS)
     }
 
     /// What a tile asks for: the `terms` terms of `A`'s rows from `row` on, counted from `next`.
@@ -273,7 +286,7 @@ impl Product {
         }
     }
 
-    /// One pass of [`Self::block`]; `self.a` points at the block's first row. The last panels ask for what is read next:
+    /// One pass of [`Self::block`]; `self.a` points at the block's first row, or at strips of a tile's rows. The last panels ask for what is read next:
     /// the rows of the whole product's `A` at the given address.
     ///
     /// # Safety
@@ -283,11 +296,11 @@ impl Product {
         family: &Family,
         rows: Range<usize>,
         panels: Range<usize>,
+        strip: Option<usize>,
         next: (&Product, *const f32),
     ) {
         let unit = self.a_row == 1;
-        let wide = family.panels_for(rows.len());
-        let tall = family.rows(wide).min(MAX_ROWS);
+        let (wide, tall) = (family.panels_for(rows.len()), Self::tall(family, rows.len()));
         let tiles = rows.len().div_ceil(tall);
         let sum = self.sum(tall);
         let places = Rows::strided(self.a_row, self.c_row);
@@ -301,7 +314,10 @@ impl Product {
                 let row = rows.start + r.start;
                 let offset = row as isize * self.c_row + panel as isize * self.c_panel;
                 let tile = Tile {
-                    a: self.a.wrapping_offset(r.start as isize * self.a_row),
+                    a: match strip {
+                        Some(strip) => self.a.wrapping_add(index * strip),
+                        None => self.a.wrapping_offset(r.start as isize * self.a_row),
+                    },
                     b: self.b.wrapping_offset(panel as isize * self.b_panel),
                     c: self.c.wrapping_offset(offset),
                     c_panel: self.c_panel,
