@@ -168,6 +168,8 @@ fn depthwise() {
     // No pixel sees all taps; some see none.
     check(ConvDesc::new(2, 20, 20, [4, 2], 5).groups(20).padding(2));
     check(ConvDesc::new(2, 16, 16, [2, 3], 3).groups(16).padding(4).dilation(2));
+    // More columns of taps than are summed together, and more pixels than a tile has.
+    check(ConvDesc::new(1, 16, 16, [11, 19], 9).groups(16).padding(4));
 }
 
 #[test]

@@ -1,12 +1,11 @@
 //! Depthwise convolution: the same sweeps as the dense one, lane by lane.
 //!
-//! A row of outputs is cut into the pixels whose taps all lie in the image, which share tiles, and those at its ends, one by one;
+//! A row of outputs is cut into the pixels whose taps all lie in the image, which make one run, and those at its ends, one by one;
 //! each sums over the taps that it sees. So no tile looks for the image's border while it sums.
 
 use super::desc::{ConvDesc, taps_inside};
 use super::pass::Pass;
-use crate::micro::{Loop, PANEL, Rows, Sum, Tile, lane_kernels};
-use crate::split::even_lens;
+use crate::micro::{Loop, PANEL, Run, Sum, Tile, lanewise};
 use std::ops::Range;
 
 /// Turns a dense sweep over channels and filters of equal number into a lanewise one.
@@ -28,7 +27,14 @@ pub(super) fn depthwise(dense: Pass, desc: &ConvDesc) -> Pass {
     }
 }
 
-/// Taps that a tile sums over.
+/// What the kernel is given for a run; runs of a task differ in little.
+struct Next {
+    sum: Sum,
+    tile: Tile,
+    run: Run,
+}
+
+/// Taps that a run sums over.
 struct Taps {
     rows: Range<usize>,
     columns: Range<usize>,
@@ -45,7 +51,8 @@ impl Pass {
         let sees_all = |q: &usize| self.taps_inside(1, *q) == all;
         let start = (0..width).find(sees_all).unwrap_or(width);
         let end = (start..width).rev().find(sees_all).map_or(start, |q| q + 1);
-        let places = Rows::strided(self.stride[1] as isize * self.pixel, self.out_pixel);
+        let run = Run { count: 1, a: self.stride[1] as isize * self.pixel, c: self.out_pixel };
+        let mut next = Next { sum: self.lane_sum(), tile: *first, run };
         let mut at = pixels.start;
         while at < pixels.end {
             let [n, p, left] = self.pixel_of(at);
@@ -57,51 +64,49 @@ impl Pass {
             unsafe {
                 for q in (left..start).chain(end..right) {
                     let taps = Taps { rows: rows.clone(), columns: self.taps_inside(1, q) };
-                    self.lane_tile(&self.lane_sum(&taps), &taps, [n, p, q], 1, &places, first);
+                    self.lane_run(&taps, [n, p, q], 1, first, &mut next);
                 }
-                let taps = Taps { rows, columns: all.clone() };
-                let (sum, mut q) = (self.lane_sum(&taps), start);
-                for count in even_lens(end - start, lane_kernels().len()) {
-                    self.lane_tile(&sum, &taps, [n, p, q], count, &places, first);
-                    q += count;
+                if start < end {
+                    let taps = Taps { rows, columns: all.clone() };
+                    self.lane_run(&taps, [n, p, start], end - start, first, &mut next);
                 }
             }
         }
     }
 
-    /// A tile of neighbouring pixels of a row, which see the same taps.
+    /// `count` neighbouring pixels of a row, which see the same taps.
     ///
     /// # Safety
     /// As for [`Pass::run`], for these pixels and the panel.
-    unsafe fn lane_tile(
+    unsafe fn lane_run(
         &self,
-        sum: &Sum,
         taps: &Taps,
         [n, p, q]: [usize; 3],
         count: usize,
-        places: &Rows,
         first: &Tile,
+        next: &mut Next,
     ) {
         let [mut a, c] = self.places(n, p, q);
         let (row, column) = (taps.rows.start as isize, taps.columns.start as isize);
         let [down, along] = self.tap_steps();
         a += row * down + column * along;
-        let tile = Tile {
-            a: first.a.wrapping_offset(a),
-            b: first.b.wrapping_offset(row * self.b_taps[0] + column * self.b_taps[1]),
-            c: first.c.wrapping_offset(c),
-            finish: first.finish.at(0, 0, c),
-            ..*first
-        };
+        let Next { sum, tile, run } = next;
+        (sum.depth, sum.depth_last) = (taps.columns.len(), taps.columns.len());
+        sum.loops[1].count = taps.rows.len();
+        tile.a = first.a.wrapping_offset(a);
+        tile.b = first.b.wrapping_offset(row * self.b_taps[0] + column * self.b_taps[1]);
+        tile.c = first.c.wrapping_offset(c);
+        tile.finish = first.finish.at(0, 0, c);
+        run.count = count;
         // SAFETY: the caller's promise; all of these taps lie in the image.
-        unsafe { lane_kernels()[count - 1](sum, places, &tile) }
+        unsafe { lanewise()(sum, run, tile) }
     }
 
-    /// The sum over some taps.
-    fn lane_sum(&self, taps: &Taps) -> Sum {
+    /// A sum over taps, whose numbers are set for each run.
+    fn lane_sum(&self) -> Sum {
         let [down, along] = self.tap_steps();
-        let mut sum = Sum::product(taps.columns.len(), along, self.b_taps[1], 0);
-        sum.loops[1] = Loop { count: taps.rows.len(), a: down, b: self.b_taps[0] };
+        let mut sum = Sum::product(0, along, self.b_taps[1], 0);
+        sum.loops[1] = Loop { count: 0, a: down, b: self.b_taps[0] };
         sum
     }
 

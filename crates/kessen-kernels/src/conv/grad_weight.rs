@@ -9,7 +9,7 @@ use super::correlate::{self, NO_SUMS, Region, correlate};
 use super::desc::{ConvDesc, Layout};
 use super::{check_operands, check_scratch};
 use crate::isa::Isa;
-use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile, lane_kernels};
+use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Run, Soon, Sum, Tile, lanewise};
 use crate::split::even;
 use crate::threads::{self, Address};
 use std::ops::Range;
@@ -25,6 +25,8 @@ const TASK_WORK: usize = 1 << 19;
 const SHORT_RUN: usize = 4;
 /// Most floats of partial results.
 const PARTIAL_LEN: usize = 8 << 20;
+/// Columns of depthwise taps whose common pixels are summed together.
+const TOGETHER: usize = 8;
 
 /// How the gradient and the terms of its sums are shared out to tasks.
 #[derive(Clone, Copy, Debug)]
@@ -375,11 +377,11 @@ impl Job<'_> {
         let dy = images.start * d.output_image() + part.supergroup * oh * ow * PANEL;
         let (x, dy) = (self.x.wrapping_add(x), self.dy.wrapping_add(dy));
         let dw = part.dw.wrapping_add(part.supergroup * kh * kw * PANEL);
-        let kernels = lane_kernels();
+        let kernel = lanewise();
         let each = |tap: [usize; 2], count: usize, q: &Range<usize>, accumulate: bool| {
             let p = self.desc.inside(0, tap[0], &rows);
             let (sum, a, b) = self.terms(images.len(), &p, q, tap);
-            let tile = Tile {
+            let mut tile = Tile {
                 a: x.wrapping_offset(a),
                 b: dy.wrapping_offset(b),
                 c: dw.wrapping_add((tap[0] * kw + tap[1]) * PANEL),
@@ -388,14 +390,14 @@ impl Job<'_> {
                 soon: Soon::NONE,
                 finish: Finish::plain(accumulate),
             };
-            let places = Rows::strided(d.dilation[1] as isize * BLOCK, BLOCK);
+            let run = Run { count, a: d.dilation[1] as isize * BLOCK, c: BLOCK };
             // SAFETY: terms lie inside `x` and `dy`, the taps inside this task's block.
-            unsafe { kernels[count - 1](&sum, &places, &tile) }
+            unsafe { kernel(&sum, &run, &mut tile) }
         };
         for r in 0..kh {
-            for index in 0..kw.div_ceil(kernels.len()) {
+            for index in 0..kw.div_ceil(TOGETHER) {
                 // Columns that all taps of the group see, then what single taps see left and right of them.
-                let taps = even(kw, kernels.len(), index);
+                let taps = even(kw, TOGETHER, index);
                 let all = taps.clone().fold(0..ow, |all, s| self.desc.inside(1, s, &all));
                 each([r, taps.start], taps.len(), &all, accumulate);
                 for s in taps {

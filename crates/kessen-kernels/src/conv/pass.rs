@@ -21,6 +21,8 @@ const FULL_TILE: usize = 14;
 const SERIAL_WORK: usize = 1 << 20;
 /// Multiply-adds of one task at least.
 const TASK_WORK: usize = 1 << 19;
+/// How much longer a multiply-add takes where sums have as few terms as a depthwise convolution's.
+const LANEWISE_WORK: usize = 4;
 /// Pixels whose moments are taken at a time, so that they stay in the first-level cache.
 const RUN: usize = 192;
 
@@ -180,7 +182,7 @@ impl Pass {
         let line = if whole_lines { self.out[1] } else { 1 };
         let pixels = self.batch * self.out[0] * self.out[1];
         let panels = self.groups * self.out_blocks;
-        let work = pixels * panels * PANEL * self.terms();
+        let work = pixels * panels * PANEL * self.terms() * if self.lanewise { LANEWISE_WORK } else { 1 };
         let (chunk, group) =
             if work <= SERIAL_WORK { (pixels, panels) } else { self.balance(pixels, panels, work) };
         let (lines, chunk) = (pixels / line, chunk.div_ceil(line).max(1));

@@ -404,7 +404,7 @@ macro_rules! add_products {
 /// Adds what belongs to a tile's sums and stores them; row `$i` lies at `$row` in `C`. A macro, since the sums should stay in
 /// their registers.
 macro_rules! store_sums {
-    ($mr:expr, $r:expr, $acc:ident, |$i:ident| $row:expr, $rows:ident, $tile:ident) => {
+    ($mr:expr, $r:expr, $acc:ident, |$i:ident| $row:expr, $rows:expr, $tile:ident) => {
         if $tile.tail == PANEL && $tile.finish.is_simple() {
             // SAFETY: `C` and the residual are readable, `C` is writable at the tile's columns, with one bias for each.
             unsafe {

@@ -15,7 +15,7 @@
 //!
 //! A plain product (one `j`) has a loop of its own, which asks for the rows of `C` one by one along the sum.
 //! Rejected: one loop for both (a test at each product costs convolutions some percent, see `docs/performance.md`).
-//! Sums of short runs have kernels that take their terms from a list, [`Listed`], and [`lane_kernels`] multiply lane by lane.
+//! Sums of short runs have kernels that take their terms from a list, [`Listed`], and [`lanewise`] ones multiply lane by lane.
 //! Tiles of neighbouring pixels have kernels of their own too, [`Family::pixels`]: their rows are all found from one register, so
 //! that nothing of the nest lies on the stack.
 //!
@@ -37,7 +37,7 @@ pub(crate) mod scalar;
 
 use crate::epilogue::Activation;
 use crate::isa::Isa;
-pub(crate) use lanes::lane_kernels;
+pub(crate) use lanes::{Lanewise, Run, lanewise};
 pub(crate) use listed::{List, Listed, Term};
 
 /// The static of this name that belongs to the active instruction set.
