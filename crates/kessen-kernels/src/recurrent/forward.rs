@@ -11,6 +11,7 @@ use crate::micro::{Family, Finish, PANEL, Soon, Sum, Tile};
 use crate::split::even;
 use crate::threads::Address;
 use crate::{Error, Indices};
+use arrayvec::ArrayVec;
 use std::ops::Range;
 
 /// What the forward pass writes.
@@ -260,12 +261,13 @@ impl Pass<'_> {
     fn run(&self, steps: Range<usize>) {
         self.sequences.drive(steps, false, |s, share| {
             self.sequences.for_tiles(s, share.batch.clone(), self.most, |tiles| {
-                let (mut block, sources) = (share.blocks.start, self.sources(tiles));
+                let mut sources = ArrayVec::<_, TILES>::new();
+                tiles.iter().filter_map(|tile| self.source(tile)).for_each(|source| sources.push(source));
+                let mut block = share.blocks.start;
                 while block < share.blocks.end {
                     let wide = self.blocks_at_once(share.blocks.end - block);
                     for (k, tile) in tiles.iter().enumerate() {
-                        let source = sources.as_ref().map(|s| &s[k]);
-                        self.tile(s, tile, source, block..block + wide);
+                        self.tile(s, tile, sources.get(k), block..block + wide);
                     }
                     block += wide;
                 }
@@ -366,28 +368,27 @@ impl Pass<'_> {
         }
     }
 
-    /// Where some tiles find their sums, if not in their gates' place.
-    fn sources(&self, tiles: &[Batch]) -> Option<[Source; TILES]> {
-        let row = |row: usize| self.gates.get().wrapping_add(row * PANEL).cast_const();
+    /// Where a tile finds its sums, if not in its gates' place.
+    fn source(&self, tile: &Batch) -> Option<Source> {
         let layer = self.sequences.layer;
-        let mut sources = [Source::EMPTY; TILES];
-        for (source, tile) in sources.iter_mut().zip(tiles) {
-            source.panel = match self.sums {
-                Sums::Own => return None,
-                Sums::Places(_) => layer.gate_panel(),
-                Sums::Table(..) => PANEL,
+        let mut source = Source::EMPTY;
+        source.panel = match self.sums {
+            Sums::Own => return None,
+            Sums::Places(_) => layer.gate_panel(),
+            Sums::Table(..) => PANEL,
+        };
+        for r in 0..tile.count {
+            source.rows[r] = match self.sums {
+                Sums::Own => unreachable!("has returned"),
+                Sums::Places(places) => {
+                    self.gates.get().wrapping_add(places[tile.rows[r]] as usize * PANEL).cast_const()
+                }
+                Sums::Table(table, ids) => {
+                    table[ids.get(tile.outer[r]) as usize * layer.columns()..].as_ptr()
+                }
             };
-            for r in 0..tile.count {
-                source.rows[r] = match self.sums {
-                    Sums::Own => row(tile.rows[r]),
-                    Sums::Places(places) => row(places[tile.rows[r]] as usize),
-                    Sums::Table(table, ids) => {
-                        table[ids.get(tile.outer[r]) as usize * layer.columns()..].as_ptr()
-                    }
-                };
-            }
         }
-        Some(sources)
+        Some(source)
     }
 
     /// W_hh·h′, added to the inputs' sums where those lie in the gates' place (a GRU's third gate gets a place of its

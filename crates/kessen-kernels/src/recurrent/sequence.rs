@@ -7,6 +7,7 @@ use crate::Indices;
 use crate::micro::{Family, MAX_ROWS, PANEL, Rows, Soon};
 use crate::split::even;
 use crate::threads::{Address, Shared, parallel_chunks, parallel_for};
+use arrayvec::ArrayVec;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -201,24 +202,28 @@ impl Sequences<'_> {
     pub fn for_tiles(&self, s: usize, range: Range<usize>, most: usize, mut f: impl FnMut(&[Tile])) {
         let (parts, at_once) = (range.len().div_ceil(most), (ROWS_AT_ONCE / most).clamp(1, TILES));
         for first in (0..parts).step_by(at_once) {
-            let mut tiles = [Tile::EMPTY; TILES];
-            let mut count = 0;
+            // Filled where it lies: it is large beside a step of one sequence.
+            let mut tiles = ArrayVec::<_, TILES>::new();
             for part in first..parts.min(first + at_once) {
-                let tile = &mut tiles[count];
-                for i in even(range.len(), most, part) {
-                    let b = range.start + i;
-                    if s < self.len(b) {
-                        let time = self.time(b, s);
-                        tile.sequences[tile.count] = b;
-                        tile.rows[tile.count] = time * self.layer.batch + b;
-                        tile.outer[tile.count] = self.outer_row_at(b, time);
-                        tile.count += 1;
-                    }
-                }
-                count += usize::from(tile.count > 0);
+                let batch = even(range.len(), most, part);
+                tiles.push(self.tile(s, range.start + batch.start..range.start + batch.end));
             }
-            f(&tiles[..count]);
+            tiles.retain(|tile| tile.count > 0);
+            f(&tiles);
         }
+    }
+
+    /// The sequences among `batch`, at most a tile's rows, that are longer than `s`.
+    fn tile(&self, s: usize, batch: Range<usize>) -> Tile {
+        let mut tile = Tile::EMPTY;
+        for b in batch.filter(|&b| s < self.len(b)) {
+            let time = self.time(b, s);
+            tile.sequences[tile.count] = b;
+            tile.rows[tile.count] = time * self.layer.batch + b;
+            tile.outer[tile.count] = self.outer_row_at(b, time);
+            tile.count += 1;
+        }
+        tile
     }
 
     /// Whether threads share the batch and go through all steps without waiting for each other.
