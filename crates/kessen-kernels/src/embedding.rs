@@ -1,8 +1,8 @@
 //! Looking rows up in a table, and adding gradients back to them.
 
-use crate::gemm::product::prefetch;
 use crate::isa::Isa;
 use crate::optim::Pieces;
+use crate::prefetch::prefetch;
 use crate::simd::{Float, LANES, Simd, kernel};
 use crate::threads::{self, Shared, parallel_chunks};
 use crate::{Error, Indices};

@@ -25,6 +25,7 @@ mod micro;
 pub mod norm;
 pub mod optim;
 pub mod pool;
+mod prefetch;
 pub mod recurrent;
 pub mod reduce;
 mod simd;

@@ -14,7 +14,7 @@ pub(crate) mod product;
 mod vector;
 
 pub use linear::Linear;
-pub(crate) use product::{COPY_LEN, Product, prefetch};
+pub(crate) use product::{COPY_LEN, Product};
 
 use crate::epilogue::{Bias, Epilogue};
 use crate::layout::panels_len;

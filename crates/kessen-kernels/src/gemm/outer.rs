@@ -10,7 +10,7 @@ use super::Linear;
 use super::pack::pack_rows;
 use super::product::{MAX_BLOCK_ROWS, WIDE_TASK, task_panels};
 use crate::isa::Isa;
-use crate::layout::{copy_strips, panels_len, strip_len};
+use crate::layout::{Strips, copy_strips, panels_len};
 use crate::micro::{Family, Finish, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
 use crate::optim::Pieces;
 use crate::split::even;
@@ -243,9 +243,10 @@ impl Outer<'_> {
         if pass.panels.len() < COPY_PANELS {
             return Columns { at: from.as_ptr(), row: inputs, strip: None };
         }
-        let (depth, tall) = (pass.depth.len(), self.tall(pass));
-        copy_strips(self.isa, from, inputs, pass.inputs.len(), depth, tall, copy);
-        Columns { at: copy.as_ptr(), row: tall, strip: Some(strip_len(depth, tall)) }
+        let tall = self.tall(pass);
+        let strips = Strips { row: inputs, width: pass.inputs.len(), rows: pass.depth.len(), most: tall };
+        copy_strips(self.isa, from, strips, copy);
+        Columns { at: copy.as_ptr(), row: tall, strip: Some(strips.distance()) }
     }
 
     /// Packs a few panels of some rows of `dy`.

@@ -1,17 +1,15 @@
 //! Packing of right-hand sides into panels.
 
-use super::prefetch;
 use crate::isa::Isa;
 use crate::layout::{panels_len, transpose_raw};
 use crate::micro::PANEL;
+use crate::prefetch::{ROWS_AHEAD, prefetch};
 use crate::simd::{Float, Simd, kernel};
 use crate::threads::{self, Address};
 use std::ops::Range;
 
 /// Panels filled side by side, so that much of a row is read at once.
 const GROUP: usize = 4;
-/// How many rows packing looks ahead: they lie on pages of their own, where the hardware does not.
-const ROWS_AHEAD: usize = 12;
 
 kernel! {
     /// Copies `rows` rows of `len` floats, `step` apart, into panels of as many rows, with zeros beyond `len`.

@@ -4,8 +4,9 @@
 
 use crate::epilogue::{Bias, Epilogue};
 use crate::isa::Isa;
-use crate::layout::{copy_strips, strip_len};
+use crate::layout::{Strips, copy_strips};
 use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
+use crate::prefetch::prefetch;
 use crate::split::{dividing, even, share};
 use crate::threads::{self, Shared};
 use std::ops::Range;
@@ -27,18 +28,6 @@ pub(crate) const COPY_LEN: usize = (MAX_BLOCK_ROWS + MAX_ROWS) * COPY_ROW;
 
 /// How many lines of `A` a copy looks ahead: lines lie on pages of their own, where the hardware does not.
 const PREFETCH_LINES: isize = 4;
-
-/// Asks for `len` floats at `p`, which need not be readable.
-pub(crate) fn prefetch(p: *const f32, len: usize) {
-    #[cfg(target_arch = "x86_64")]
-    for at in (0..len).step_by(PANEL) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(at).cast()) }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (p, len);
-}
 
 /// Operands by address and stride (elements).
 #[derive(Clone, Copy, Debug)]
@@ -264,9 +253,10 @@ impl Product {
         let (from, to) = unsafe {
             (std::slice::from_raw_parts(from, span), std::slice::from_raw_parts_mut(copy, COPY_LEN))
         };
-        copy_strips(Isa::active(), from, step as usize, rows, self.k, tall, to);
+        let strips = Strips { row: step as usize, width: rows, rows: self.k, most: tall };
+        copy_strips(Isa::active(), from, strips, to);
         self.a_col = tall as isize;
-        Some(strip_len(self.k, tall))
+        Some(strips.distance())
     }
 
     /// Most rows of a tile in a block of `rows`.

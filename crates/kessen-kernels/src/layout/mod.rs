@@ -8,7 +8,7 @@ mod rows;
 mod transpose;
 
 pub use image::{blocked_len, copy_images, from_blocked, slice_len, to_blocked};
-pub(crate) use rows::{copy_rows, copy_strips, strip_len};
+pub(crate) use rows::{Strips, copy_rows, copy_strips};
 pub use transpose::transpose;
 pub(crate) use transpose::transpose_raw;
 

@@ -1,30 +1,32 @@
 //! Copies of rows that lie apart.
 
-use crate::gemm::prefetch;
+use crate::prefetch::{ROWS_AHEAD, prefetch};
 use crate::simd::{Float, LANES, Simd, kernel};
-
-/// How many rows a copy to strips looks ahead: they lie on pages of their own, where the hardware does not.
-const ROWS_AHEAD: usize = 12;
+use crate::split::even_lens;
 
 kernel! {
     /// Copies rows of `width` floats, `row` apart, to rows `to_row` apart, as many as `to` has whole ones; zeros fill each up to
     /// a whole vector, for which `to_row` leaves room.
     pub(crate) fn copy_rows(from: &[f32], row: usize, width: usize, to: &mut [f32], to_row: usize) = copy_rows_with;
-    /// Copies rows of `width` floats, `row` apart, to *strips*: the columns in nearly equal parts of at most `most` (see
-    /// [`crate::split::even`]), a strip's rows `most` apart. Strips are [`strip_len`] apart; what lies between is undefined.
-    pub(crate) fn copy_strips(
-        from: &[f32],
-        row: usize,
-        width: usize,
-        rows: usize,
-        most: usize,
-        to: &mut [f32],
-    ) = copy_strips_with;
+    /// Copies rows to strips.
+    pub(crate) fn copy_strips(from: &[f32], strips: Strips, to: &mut [f32]) = copy_strips_with;
 }
 
-/// Floats from one strip to the next: its rows, and room for a vector behind, which keeps strips from meeting in the cache.
-pub(crate) const fn strip_len(rows: usize, most: usize) -> usize {
-    (rows * most).next_multiple_of(LANES) + LANES
+/// Rows of `width` floats, `row` apart, in *strips*: the columns in nearly equal parts of at most `most` (see
+/// [`crate::split::even`]), a strip's rows `most` apart; what lies between is undefined.
+#[derive(Clone, Copy)]
+pub(crate) struct Strips {
+    pub row: usize,
+    pub width: usize,
+    pub rows: usize,
+    pub most: usize,
+}
+
+impl Strips {
+    /// Floats from one strip to the next: its rows, and room for a vector behind, which keeps strips from meeting in the cache.
+    pub fn distance(&self) -> usize {
+        (self.rows * self.most).next_multiple_of(LANES) + LANES
+    }
 }
 
 #[inline(always)]
@@ -42,38 +44,21 @@ fn copy_rows_with<S: Simd>(s: S, from: &[f32], row: usize, width: usize, to: &mu
 }
 
 #[inline(always)]
-fn copy_strips_with<S: Simd>(
-    _: S,
-    from: &[f32],
-    row: usize,
-    width: usize,
-    rows: usize,
-    most: usize,
-    to: &mut [f32],
-) {
-    match most {
-        ..=8 => strips_of::<8>(from, row, width, rows, most, to),
-        _ => strips_of::<LANES>(from, row, width, rows, most, to),
+fn copy_strips_with<S: Simd>(_: S, from: &[f32], strips: Strips, to: &mut [f32]) {
+    match strips.most {
+        ..=8 => strips_of::<8>(from, strips, to),
+        _ => strips_of::<LANES>(from, strips, to),
     }
 }
 
 /// As [`copy_strips`], `N` floats at a time, at least `most`: what is too much is overwritten by the next row.
 #[inline(always)]
-fn strips_of<const N: usize>(
-    from: &[f32],
-    row: usize,
-    width: usize,
-    rows: usize,
-    most: usize,
-    to: &mut [f32],
-) {
-    let strips = width.div_ceil(most);
-    let (short, longer) = (width / strips.max(1), width % strips.max(1));
+fn strips_of<const N: usize>(from: &[f32], strips: Strips, to: &mut [f32]) {
+    let Strips { row, width, rows, most } = strips;
     for r in 0..rows {
         prefetch(from.as_ptr().wrapping_add((r + ROWS_AHEAD) * row), width);
         let mut at = r * row;
-        for (s, to) in to.chunks_mut(strip_len(rows, most)).take(strips).enumerate() {
-            let len = short + usize::from(s < longer);
+        for (to, len) in to.chunks_mut(strips.distance()).zip(even_lens(width, most)) {
             let to = &mut to[r * most..][..N];
             match from[at..].first_chunk::<N>() {
                 Some(from) => to.copy_from_slice(from),
@@ -96,9 +81,10 @@ mod tests {
             [(1, 1usize, 1, 6), (7, 13, 13, 6), (5, 96, 100, 6), (9, 29, 40, 14), (3, 16, 16, 16)]
         {
             let from: Vec<f32> = (0..(rows - 1) * row + width).map(|i| i as f32).collect();
-            let (strips, each) = (width.div_ceil(most), strip_len(rows, most));
+            let shape = Strips { row, width, rows, most };
+            let (strips, each) = (width.div_ceil(most), shape.distance());
             let mut to = vec![f32::NAN; strips * each];
-            copy_strips(Isa::active(), &from, row, width, rows, most, &mut to);
+            copy_strips(Isa::active(), &from, shape, &mut to);
             for strip in 0..strips {
                 let columns = even(width, most, strip);
                 for r in 0..rows {

@@ -35,9 +35,7 @@ macro_rules! lanewise_kernels {
         /// See [`crate::micro::Lanewise`].
         $(#[$feature])?
         unsafe fn lanewise_run(sum: &Sum, run: &crate::micro::Run, tile: &mut Tile) {
-            let tiles = run.count.div_ceil([$($rows),*].len());
-            for index in 0..tiles {
-                let rows = run.count / tiles + usize::from(index < run.count % tiles);
+            for rows in crate::split::even_lens(run.count, [$($rows),*].len()) {
                 // SAFETY: the caller's promise.
                 unsafe {
                     match rows {

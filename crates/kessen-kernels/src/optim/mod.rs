@@ -9,8 +9,8 @@
 
 mod rule;
 
-use crate::gemm::prefetch;
 use crate::isa::Isa;
+use crate::prefetch::prefetch;
 use crate::threads::{Shared, parallel_chunks};
 use rule::{Moments, Momentum, Plain, Rms, Rule};
 use std::ops::Range;

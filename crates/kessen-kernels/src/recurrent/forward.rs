@@ -371,24 +371,15 @@ impl Pass<'_> {
     /// Where a tile finds its sums, if not in its gates' place.
     fn source(&self, tile: &Batch) -> Option<Source> {
         let layer = self.sequences.layer;
-        let mut source = Source::EMPTY;
-        source.panel = match self.sums {
-            Sums::Own => return None,
-            Sums::Places(_) => layer.gate_panel(),
-            Sums::Table(..) => PANEL,
-        };
-        for r in 0..tile.count {
-            source.rows[r] = match self.sums {
-                Sums::Own => unreachable!("has returned"),
-                Sums::Places(places) => {
-                    self.gates.get().wrapping_add(places[tile.rows[r]] as usize * PANEL).cast_const()
-                }
-                Sums::Table(table, ids) => {
-                    table[ids.get(tile.outer[r]) as usize * layer.columns()..].as_ptr()
-                }
-            };
+        match self.sums {
+            Sums::Own => None,
+            Sums::Places(places) => Some(Source::new(tile.count, layer.gate_panel(), |r| {
+                self.gates.get().wrapping_add(places[tile.rows[r]] as usize * PANEL)
+            })),
+            Sums::Table(table, ids) => Some(Source::new(tile.count, PANEL, |r| {
+                table[ids.get(tile.outer[r]) as usize * layer.columns()..].as_ptr()
+            })),
         }
-        Some(source)
     }
 
     /// W_hh·h′, added to the inputs' sums where those lie in the gates' place (a GRU's third gate gets a place of its

@@ -1,9 +1,9 @@
 //! The cells themselves: what happens to the gates of sixteen units of some rows, forward and backward.
 
 use super::{Activation, Cell};
-use crate::gemm::prefetch;
 use crate::math::{self, flush};
 use crate::micro::{MAX_ROWS, PANEL};
+use crate::prefetch::prefetch;
 use crate::simd::{Float, LANES, Simd, kernel};
 use std::ops::Range;
 
@@ -127,8 +127,12 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// None yet.
-    pub const EMPTY: Source = Source { rows: [std::ptr::null(); MAX_ROWS], panel: 0 };
+    /// `count` rows, which begin where `row` says, in panels `panel` apart.
+    pub fn new(count: usize, panel: usize, row: impl Fn(usize) -> *const f32) -> Source {
+        let mut rows = [std::ptr::null(); MAX_ROWS];
+        rows[..count].iter_mut().enumerate().for_each(|(r, to)| *to = row(r));
+        Source { rows, panel }
+    }
 
     /// Asks for some panels of the first `count` rows.
     pub fn ask(&self, count: usize, panels: Range<usize>) {
