@@ -1,8 +1,10 @@
 //! The backward pass: one task for each head of each sample.
 
-use super::operand::{Operands, copied_row, copy_rows, transpose_rows};
-use super::{Attention, KEYS, Masks, row};
+use super::product::{Place, Product};
+use super::row::{self, Panels};
+use super::{Attention, KEYS, Masks};
 use crate::isa::Isa;
+use crate::layout::{pack_rows, pack_transposed, panels_len};
 use crate::micro::{Family, PANEL};
 use crate::split::even;
 use crate::threads::{self, Address, Shared, parallel_for};
@@ -35,14 +37,14 @@ pub struct Kept<'a> {
 struct Scratch<'a> {
     /// scale·Σ dO·O of all queries.
     delta: &'a mut [f32],
-    /// Keys and values in panels.
-    k_panels: &'a mut [f32],
-    v_panels: &'a mut [f32],
-    /// Rows of K, Q and dO.
+    /// Transposed keys and values in panels, a row for each column of the head.
+    k_columns: &'a mut [f32],
+    v_columns: &'a mut [f32],
+    /// Keys, queries and dO in panels, a row for each.
     k: &'a mut [f32],
     q: &'a mut [f32],
     d_o: &'a mut [f32],
-    /// P and scale·dS, rows [`KEYS`] apart.
+    /// P and scale·dS in panels, a row for each query.
     p: &'a mut [f32],
     ds: &'a mut [f32],
 }
@@ -51,21 +53,19 @@ impl Scratch<'_> {
     /// Lengths of the parts.
     fn lens(a: &Attention) -> [usize; 8] {
         let (queries, keys) = (a.queries.min(QUERIES), a.keys.min(KEYS));
-        let panels = keys.next_multiple_of(PANEL) * a.width;
-        let [q, k] = [queries, keys].map(|rows| rows * copied_row(a.width));
-        [a.queries, panels, panels, k, q, q, queries * KEYS, queries * KEYS]
+        let columns = panels_len(a.width, keys);
+        let [k, q] = [keys, queries].map(|rows| panels_len(rows, a.width));
+        let products = panels_len(queries, keys);
+        [a.queries, columns, columns, k, q, q, products, products]
     }
 }
 
 impl<'a> Scratch<'a> {
     /// The parts of one thread's scratch.
     fn new(a: &Attention, mut all: &'a mut [f32]) -> Self {
-        let [delta, k_panels, v_panels, k, q, d_o, p, ds] = Self::lens(a).map(|len| {
-            let (part, rest) = std::mem::take(&mut all).split_at_mut(len);
-            all = rest;
-            part
-        });
-        Scratch { delta, k_panels, v_panels, k, q, d_o, p, ds }
+        let [delta, k_columns, v_columns, k, q, d_o, p, ds] =
+            Self::lens(a).map(|len| all.split_off_mut(..len).unwrap_or_default());
+        Scratch { delta, k_columns, v_columns, k, q, d_o, p, ds }
     }
 }
 
@@ -149,7 +149,7 @@ impl Head<'_> {
         if seen > 0 {
             let at = a.o.at(self.b, self.h, 0);
             let (o, d_o) = ((&kept.o[at..], a.o.row), (&kept.d_o[at..], a.o.row));
-            row::dots(self.isa, o, d_o, a.width, a.scale, scratch.delta);
+            row::dots(self.isa, o, d_o, a.width, 0, a.scale, scratch.delta);
         } else {
             self.clear(0, 0..a.queries);
         }
@@ -173,99 +173,112 @@ impl Head<'_> {
     fn clear(&self, which: usize, rows: Range<usize>) {
         for r in rows {
             // SAFETY: a row of this task's head.
-            unsafe { std::slice::from_raw_parts_mut(self.grad(which, r).0, self.attention.width) }.fill(0.0);
+            unsafe { std::slice::from_raw_parts_mut(self.grad(which, r).at, self.attention.width) }.fill(0.0);
         }
     }
 
-    /// Where row `r` of a gradient lies, and the distance of rows.
-    fn grad(&self, which: usize, r: usize) -> (*mut f32, usize) {
+    /// Where the rows of a gradient lie, from row `r` on.
+    fn grad(&self, which: usize, r: usize) -> Place<*mut f32> {
         let a = self.attention;
         let row = [a.q.row, a.k.row, a.v.row][which];
-        (self.grads[which].get().wrapping_add(r * row), row)
+        Place::rows(self.grads[which].get().wrapping_add(r * row), row)
     }
 
     /// Brings a tile's keys and values near.
     fn take_keys(&self, keys: &Range<usize>, scratch: &mut Scratch<'_>) {
         let (a, n) = (self.attention, keys.len());
-        let row = copied_row(a.width);
         let k = &self.kept.k[a.k.at(self.b, self.h, keys.start)..];
         let v = &self.kept.v[a.v.at(self.b, self.h, keys.start)..];
-        let panels = n.next_multiple_of(PANEL) * a.width;
-        copy_rows(self.isa, k, a.k.row, a.width, &mut scratch.k[..n * row]);
-        transpose_rows(scratch.k, row, [n, a.width], &mut scratch.k_panels[..panels]);
-        transpose_rows(v, a.v.row, [n, a.width], &mut scratch.v_panels[..panels]);
+        let columns = panels_len(a.width, n);
+        pack_rows(self.isa, k, a.k.row, n, a.width, &mut scratch.k[..panels_len(n, a.width)]);
+        pack_transposed(k, a.k.row, n, a.width, &mut scratch.k_columns[..columns]);
+        pack_transposed(v, a.v.row, n, a.width, &mut scratch.v_columns[..columns]);
     }
 
     /// What the queries `rows` and a tile of keys add to all gradients; to those of keys and values nothing was added
     /// before where `fresh`.
     fn tile(&self, rows: Range<usize>, keys: &Range<usize>, fresh: bool, scratch: &mut Scratch<'_>) {
-        let a = self.attention;
-        let row = copied_row(a.width);
+        let (a, m) = (self.attention, rows.len());
         for (from, strides, to) in
             [(self.kept.q, a.q, &mut *scratch.q), (self.kept.d_o, a.o, &mut *scratch.d_o)]
         {
             let from = &from[strides.at(self.b, self.h, rows.start)..];
-            copy_rows(self.isa, from, strides.row, a.width, &mut to[..rows.len() * row]);
+            pack_rows(self.isa, from, strides.row, m, a.width, &mut to[..panels_len(m, a.width)]);
         }
-        for strip in a.strips(rows.clone()) {
+        for strip in Attention::strips(self.family, rows.clone()) {
             if a.visible(strip.end - 1) > keys.start {
-                self.strip(strip, rows.start, keys, scratch);
+                self.strip(strip, &rows, keys, scratch);
             }
         }
-        // Keys that some of the queries don't see are cut into strips, which leave those queries out.
-        let cut = a.causal.is_some_and(|offset| keys.end > rows.start + 1 + offset);
-        let most = if cut { a.strip() } else { KEYS };
-        for index in 0..keys.len().div_ceil(most) {
-            let part = even(keys.len(), most, index);
-            let key = keys.start + part.start;
-            let skip = a.causal.map_or(0, |offset| key.saturating_sub(rows.start + offset).min(rows.len()));
-            let sums = [(&*scratch.ds, &*scratch.q, 1), (&*scratch.p, &*scratch.d_o, 2)];
-            for (tile, operand, which) in sums {
-                let operands = Operands {
-                    a: (tile[skip.min(rows.len() - 1) * KEYS + part.start..].as_ptr(), [1, KEYS]),
-                    b: (operand[skip.min(rows.len() - 1) * row..].as_ptr(), [row, PANEL]),
-                    c: self.grad(which, key),
+        let sight = a.sight(self.kept.masks, self.b, rows.start, keys.start, keys.len());
+        for panel in 0..keys.len().div_ceil(PANEL) {
+            let key = panel * PANEL;
+            let columns = PANEL.min(keys.len() - key);
+            // Queries that see none of the panel's keys are left out.
+            let terms = sight.first_row(key).min(m)..m;
+            for (tile, operand, which) in [(&*scratch.ds, &*scratch.q, 1), (&*scratch.p, &*scratch.d_o, 2)] {
+                let product = Product {
+                    family: self.family,
+                    a: (tile[panel * m * PANEL..].as_ptr(), m),
+                    b: Place::panels(operand.as_ptr(), m),
+                    c: self.grad(which, keys.start + key),
+                    n: a.width,
+                    factor: 1.0,
+                    accumulate: !fresh,
                 };
-                let size = [part.len(), a.width, rows.len() - skip];
-                // SAFETY: columns of the tile, rows in whole panels, and rows of this head's gradient.
-                unsafe { operands.multiply(self.family, size, 1.0, !fresh) }
+                // SAFETY: a panel of the tile, rows in whole panels, and rows of this head's gradient.
+                unsafe { product.columns(columns, terms.clone()) }
             }
         }
     }
 
-    /// P and scale·dS of a strip of the tile whose first query is `start`, and what they add to the gradient of queries.
-    fn strip(&self, strip: Range<usize>, start: usize, keys: &Range<usize>, scratch: &mut Scratch<'_>) {
+    /// P and scale·dS of a strip of the tile `rows`, and what they add to the gradient of queries.
+    fn strip(
+        &self,
+        strip: Range<usize>,
+        rows: &Range<usize>,
+        keys: &Range<usize>,
+        scratch: &mut Scratch<'_>,
+    ) {
         let (a, kept) = (self.attention, self.kept);
-        let (row, m) = (copied_row(a.width), strip.len());
-        let (first, n) = (keys.start, a.visible(strip.end - 1).min(keys.end) - keys.start);
-        let at = strip.start - start;
-        let p = &mut scratch.p[at * KEYS..(at + m) * KEYS];
-        let ds = &mut scratch.ds[at * KEYS..(at + m) * KEYS];
+        let (m, first) = (strip.len(), keys.start);
+        let sight =
+            a.sight(kept.masks, self.b, strip.start, first, a.visible(strip.end - 1).min(keys.end) - first);
+        let (tall, at) = (rows.len(), (strip.start - rows.start) * PANEL);
+        let [p, ds] = [&mut *scratch.p, &mut *scratch.ds].map(|tile| &mut tile[at..]);
         let products = [
-            (&*scratch.q, &*scratch.k_panels, a.scale * LOG2_E, p.as_mut_ptr()),
-            (&*scratch.d_o, &*scratch.v_panels, a.scale, ds.as_mut_ptr()),
+            (&*scratch.q, &*scratch.k_columns, a.scale * LOG2_E, &mut *p),
+            (&*scratch.d_o, &*scratch.v_columns, a.scale, &mut *ds),
         ];
-        for (x, panels, factor, to) in products {
-            let operands = Operands {
-                a: (x[at * row..].as_ptr(), [row, 1]),
-                b: (panels.as_ptr(), [PANEL, a.width * PANEL]),
-                c: (to, KEYS),
+        for (x, columns, factor, to) in products {
+            let product = Product {
+                family: self.family,
+                a: (x[at..].as_ptr(), tall),
+                b: Place::panels(columns.as_ptr(), a.width),
+                c: Place::panels(to.as_mut_ptr(), tall),
+                n: sight.keys.next_multiple_of(PANEL),
+                factor,
+                accumulate: false,
             };
-            // SAFETY: rows of the copies, panels of the tile's keys, and rows of the tile.
-            unsafe { operands.multiply(self.family, [m, n, a.width], factor, false) }
+            // SAFETY: rows of the tile, panels of its keys, and its products.
+            unsafe { product.seen_columns(m, &sight, a.width) }
         }
         let pair = self.b * a.heads + self.h;
-        a.drop(self.isa, pair, &strip, [first, n], ds);
-        let sight = a.sight(kept.masks, self.b, strip.start, first, n);
+        let [mut p, mut ds] = [p, ds].map(|tile| Panels::new(tile, tall));
+        a.drop(self.isa, pair, &strip, [first, sight.keys], &mut ds);
         let sums = &kept.sums[pair * a.queries..][strip.clone()];
-        row::gradient(self.isa, p, ds, &sight, keys.len(), sums, &scratch.delta[strip.clone()]);
-        a.drop(self.isa, pair, &strip, [first, n], p);
-        let operands = Operands {
-            a: (ds.as_ptr(), [KEYS, 1]),
-            b: (scratch.k.as_ptr(), [row, PANEL]),
+        row::gradient(self.isa, &mut p, &mut ds, &sight, sums, &scratch.delta[strip.clone()]);
+        a.drop(self.isa, pair, &strip, [first, sight.keys], &mut p);
+        let product = Product {
+            family: self.family,
+            a: (scratch.ds[at..].as_ptr(), tall),
+            b: Place::panels(scratch.k.as_ptr(), keys.len()),
             c: self.grad(0, strip.start),
+            n: a.width,
+            factor: 1.0,
+            accumulate: first > 0,
         };
-        // SAFETY: rows of the tile, rows in whole panels, and rows of this head's gradient.
-        unsafe { operands.multiply(self.family, [m, a.width, n], 1.0, first > 0) }
+        // SAFETY: rows of the tile, the keys in whole panels, and rows of this head's gradient.
+        unsafe { product.seen_terms(m, &sight) }
     }
 }

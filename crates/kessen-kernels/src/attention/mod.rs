@@ -6,32 +6,29 @@
 //! computes P again from it: dV = Pᵀ·dO, dP = dO·Vᵀ, dS = P·(dP − Σ dO·O), dQ = scale·dS·K, dK = scale·dSᵀ·Q.
 //!
 //! Queries go through a tile in strips, whose products stay in the first-level cache from the product through the softmax to
-//! the next product; under a causal mask a strip ends at the last key that it sees. The backward pass works on copies of a
-//! tile's rows: those of one head lie far apart and would fall on the same sets of the cache.
+//! the next product; under a causal mask nothing is multiplied behind the last key that a tile of a strip sees. All operands are
+//! copied to panels first: the rows of one head lie far apart and would fall on the same sets of the cache.
 //!
 //! A query that sees no key has the output 0 and gives no gradient. Each head of each sample is a task of its own (few
 //! heads are cut by queries in the forward pass), so threads never meet.
 
 mod backward;
 mod forward;
-mod operand;
+mod product;
 mod row;
 
 pub use backward::Kept;
 
 use crate::dropout::Dropout;
 use crate::isa::Isa;
+use crate::micro::Family;
 use crate::split::even;
-use row::Sight;
+use product::{STRIP, tall};
+use row::{Panels, Sight};
 use std::ops::Range;
 
 /// Keys of a tile.
 const KEYS: usize = 128;
-/// Most queries that are worked on together, so that their products with a tile of keys stay in the first-level cache.
-const STRIP: usize = 28;
-/// The same under a causal mask, where products behind the last key that a strip sees are left out.
-const CAUSAL_STRIP: usize = 14;
-
 /// Distances of samples, heads and rows in memory; the `D` elements of a row follow each other. Heads side by side in
 /// rows of `H·D`, as a projection leaves them, need no transpose: `Strides { batch: T·H·D, head: D, row: H·D }`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,17 +114,13 @@ impl Attention {
         self.causal.map_or(self.keys, |offset| self.keys.min(last + 1 + offset))
     }
 
-    /// Queries of a strip at most.
-    fn strip(&self) -> usize {
-        if self.causal.is_some() { CAUSAL_STRIP } else { STRIP }
-    }
-
-    /// The queries of `rows` in strips.
-    fn strips(&self, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-        let most = self.strip();
-        (0..rows.len().div_ceil(most)).map(move |index| {
-            let part = even(rows.len(), most, index);
-            rows.start + part.start..rows.start + part.end
+    /// The queries of `rows` in strips of nearly as many tiles each.
+    fn strips(family: &Family, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let tall = tall(family);
+        let (tiles, most) = (rows.len().div_ceil(tall), STRIP / tall);
+        (0..tiles.div_ceil(most)).map(move |index| {
+            let part = even(tiles, most, index);
+            rows.start + part.start * tall..rows.end.min(rows.start + part.end * tall)
         })
     }
 
@@ -150,11 +143,18 @@ impl Attention {
         }
     }
 
-    /// Drops some of the products of `rows` with keys from `first` on; rows of `x` lie [`KEYS`] apart.
-    fn drop(&self, isa: Isa, pair: usize, rows: &Range<usize>, [first, keys]: [usize; 2], x: &mut [f32]) {
+    /// Drops some of the products of `rows` with keys from `first` on.
+    fn drop(
+        &self,
+        isa: Isa,
+        pair: usize,
+        rows: &Range<usize>,
+        [first, keys]: [usize; 2],
+        x: &mut Panels<'_>,
+    ) {
         let Some(dropout) = self.dropout else { return };
-        for (query, x) in rows.clone().zip(x.chunks_exact_mut(KEYS)) {
-            dropout.apply_blocks(isa, self.dropout_block(pair, query, first), &mut x[..keys]);
+        for (r, query) in rows.clone().enumerate() {
+            x.drop(isa, &dropout, r, keys, self.dropout_block(pair, query, first));
         }
     }
 

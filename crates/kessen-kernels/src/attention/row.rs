@@ -1,9 +1,12 @@
 //! What happens to a strip of queries' products with a tile of keys, one kernel call for all its rows.
 //!
-//! Products come scaled by log₂ e, so that exponentials are powers of two. Rows of tiles lie [`KEYS`] apart.
+//! Products come scaled by log₂ e, so that exponentials are powers of two.
 
-use super::{KEYS, STRIP};
+use super::product::STRIP;
+use crate::dropout::Dropout;
+use crate::isa::Isa;
 use crate::math;
+use crate::prefetch::prefetch;
 use crate::simd::{Float, Int, LANES, Simd, kernel};
 use std::f32::consts::{LN_2, LOG2_E};
 
@@ -24,8 +27,13 @@ pub(super) struct Sight<'a> {
 impl Sight<'_> {
     /// How many of the keys row `r` sees.
     #[inline(always)]
-    fn seen(&self, r: usize) -> usize {
+    pub fn seen(&self, r: usize) -> usize {
         self.causal.map_or(self.keys, |first| (first + r as isize).clamp(0, self.keys as isize) as usize)
+    }
+
+    /// The first row that sees a key.
+    pub fn first_row(&self, key: usize) -> usize {
+        self.causal.map_or(0, |first| (key as isize + 1 - first).max(0) as usize)
     }
 }
 
@@ -46,7 +54,40 @@ impl Running {
     }
 }
 
-/// Rows of a matrix in memory that are this value's alone.
+/// Rows of a strip's matrix in panels: 16 columns of a row are neighbours, and the row's next ones `distance` rows further.
+pub(super) struct Panels<'a> {
+    vectors: &'a mut [[f32; LANES]],
+    distance: usize,
+}
+
+impl<'a> Panels<'a> {
+    /// Rows whose panels lie `distance` rows apart, from the first of `x` on.
+    pub fn new(x: &'a mut [f32], distance: usize) -> Self {
+        Panels { vectors: x.as_chunks_mut().0, distance }
+    }
+
+    #[inline(always)]
+    fn at(&mut self, row: usize, panel: usize) -> &mut [f32; LANES] {
+        &mut self.vectors[panel * self.distance + row]
+    }
+
+    /// Applies dropout to the first `len` columns of a row, whose counters begin at `block`.
+    pub fn drop(&mut self, isa: Isa, dropout: &Dropout, row: usize, len: usize, block: u64) {
+        let mut together = [[0.0; LANES]; Dropout::BLOCK / LANES];
+        for (i, first) in (0..len.div_ceil(LANES)).step_by(together.len()).enumerate() {
+            let panels = first..len.div_ceil(LANES).min(first + together.len());
+            for (panel, x) in panels.clone().zip(&mut together) {
+                *x = *self.at(row, panel);
+            }
+            dropout.apply_blocks(isa, block + i as u64, together[..panels.len()].as_flattened_mut());
+            for (panel, x) in panels.zip(&together) {
+                *self.at(row, panel) = *x;
+            }
+        }
+    }
+}
+
+/// Rows in memory that are this value's alone.
 pub(super) struct Rows {
     at: *mut f32,
     distance: usize,
@@ -62,8 +103,9 @@ impl Rows {
         Rows { at, distance, width }
     }
 
+    /// Row `r`.
     #[inline(always)]
-    fn get(&mut self, r: usize) -> &mut [f32] {
+    pub fn get(&mut self, r: usize) -> &mut [f32] {
         // SAFETY: promised when this was made.
         unsafe { std::slice::from_raw_parts_mut(self.at.wrapping_add(r * self.distance), self.width) }
     }
@@ -71,16 +113,18 @@ impl Rows {
 
 kernel! {
     /// Turns the products of `rows` rows into 2^(s − m), m being a row's largest so far; 0 where hidden.
-    pub(super) fn softmax(x: &mut [f32], rows: usize, sight: &Sight<'_>, state: &mut Running) = softmax_with;
-    /// Turns products s and dP of as many rows as there are sums into P = 2^(s − log₂ e·sum) and dS = P·(dP − delta), 0
-    /// where hidden and up to key `end`.
-    pub(super) fn gradient(p: &mut [f32], ds: &mut [f32], sight: &Sight<'_>, end: usize, sums: &[f32], delta: &[f32]) = gradient_with;
-    /// Multiplies each row by its factor; writes zeros where that is 0.
-    pub(super) fn scale(rows: &mut Rows, factors: &[f32]) = scale_with;
+    pub(super) fn softmax(x: &mut Panels<'_>, rows: usize, sight: &Sight<'_>, state: &mut Running) = softmax_with;
+    /// Turns products s and dP of as many rows as there are sums into P = 2^(s − log₂ e·sum) and dS = P·(dP − delta), 0 where hidden.
+    pub(super) fn gradient(p: &mut Panels<'_>, ds: &mut Panels<'_>, sight: &Sight<'_>, sums: &[f32], delta: &[f32]) = gradient_with;
+    /// Multiplies the rows by a factor each; writes zeros where that is 0.
+    pub(super) fn scale(x: &mut Panels<'_>, width: usize, factors: &[f32]) = scale_with;
+    /// Writes the rows, multiplied by a factor each, to rows in memory; zeros where that is 0.
+    pub(super) fn write(x: &mut Panels<'_>, factors: &[f32], to: &mut Rows) = write_with;
     /// 1/total, and largest/log₂ e + ln total; 0 and +∞ for rows that have seen nothing.
     pub(super) fn close(state: &Running, factors: &mut [f32], sums: &mut [f32]) = close_with;
-    /// factor·Σ a·b of rows of `width` elements, as many as `y` has, each operand with its distance of rows.
-    pub(super) fn dots(a: (&[f32], usize), b: (&[f32], usize), width: usize, factor: f32, y: &mut [f32]) = dots_with;
+    /// factor·Σ a·b of rows of `width` elements, as many as `y` has, each operand with its distance of rows; asks for the rows of `b`
+    /// that lie so many further, unless that is 0.
+    pub(super) fn dots(a: (&[f32], usize), b: (&[f32], usize), width: usize, ahead: usize, factor: f32, y: &mut [f32]) = dots_with;
 }
 
 /// The lanes in front of `count`.
@@ -108,25 +152,26 @@ fn masked<S: Simd>(s: S, x: &[f32; LANES], sight: &Sight<'_>, r: usize, at: usiz
 #[inline(always)]
 fn largest<S: Simd>(
     s: S,
-    x: &mut [f32],
+    x: &mut Panels<'_>,
     rows: usize,
     sight: &Sight<'_>,
     before: &[f32; STRIP],
 ) -> [f32; STRIP] {
     let plain = sight.mask.is_none() && sight.bias.is_none();
     let mut all = *before;
-    for (r, line) in x.chunks_exact_mut(KEYS).take(rows).enumerate() {
+    for r in 0..rows {
         let seen = sight.seen(r);
-        let (line, hidden) =
-            line[..sight.keys.next_multiple_of(LANES)].split_at_mut(seen.next_multiple_of(LANES));
-        hidden.fill(0.0);
         let mut largest = s.splat(f32::NEG_INFINITY);
-        for (i, x) in line.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-            let v = masked(s, x, sight, r, i * LANES, seen);
-            if !plain || (i + 1) * LANES > seen {
+        for panel in 0..seen.div_ceil(LANES) {
+            let x = x.at(r, panel);
+            let v = masked(s, x, sight, r, panel * LANES, seen);
+            if !plain || (panel + 1) * LANES > seen {
                 v.store(x);
             }
             largest = v.max(largest);
+        }
+        for panel in seen.div_ceil(LANES)..sight.keys.div_ceil(LANES) {
+            s.splat(0.0).store(x.at(r, panel));
         }
         all[r] = all[r].max(largest.largest_number());
     }
@@ -134,15 +179,15 @@ fn largest<S: Simd>(
 }
 
 #[inline(always)]
-fn softmax_with<S: Simd>(s: S, x: &mut [f32], rows: usize, sight: &Sight<'_>, state: &mut Running) {
+fn softmax_with<S: Simd>(s: S, x: &mut Panels<'_>, rows: usize, sight: &Sight<'_>, state: &mut Running) {
     // All rows' largest first: one row's would have to be waited for.
     let largest = largest(s, x, rows, sight, &state.largest);
-    for (r, line) in x.chunks_exact_mut(KEYS).take(rows).enumerate() {
-        let whole = sight.seen(r).next_multiple_of(LANES);
+    for r in 0..rows {
         // Where nothing was seen yet, all powers are 0.
         let m = s.splat(if largest[r] == f32::NEG_INFINITY { 0.0 } else { largest[r] });
         let mut sum = s.splat(0.0);
-        for x in line[..whole].as_chunks_mut::<LANES>().0 {
+        for panel in 0..sight.seen(r).div_ceil(LANES) {
+            let x = x.at(r, panel);
             let e = math::exp2(s, s.load(x) - m);
             e.store(x);
             sum = sum + e;
@@ -157,47 +202,50 @@ fn softmax_with<S: Simd>(s: S, x: &mut [f32], rows: usize, sight: &Sight<'_>, st
 #[inline(always)]
 fn gradient_with<S: Simd>(
     s: S,
-    p: &mut [f32],
-    ds: &mut [f32],
+    p: &mut Panels<'_>,
+    ds: &mut Panels<'_>,
     sight: &Sight<'_>,
-    end: usize,
     sums: &[f32],
     delta: &[f32],
 ) {
     for r in 0..sums.len() {
-        let line = r * KEYS..r * KEYS + end.next_multiple_of(LANES);
         let seen = sight.seen(r);
-        let whole = seen.next_multiple_of(LANES);
-        let (p, p_hidden) = p[line.clone()].split_at_mut(whole);
-        let (ds, ds_hidden) = ds[line].split_at_mut(whole);
-        p_hidden.fill(0.0);
-        ds_hidden.fill(0.0);
         let (sum, delta) = (s.splat(sums[r] * LOG2_E), s.splat(delta[r]));
-        let (p, ds) = (p.as_chunks_mut::<LANES>().0, ds.as_chunks_mut::<LANES>().0);
-        for i in 0..p.len() {
-            let power = math::exp2(s, masked(s, &p[i], sight, r, i * LANES, seen) - sum);
-            let mut d = s.load(&ds[i]) - delta;
-            if (i + 1) * LANES > seen {
-                d = d.select(lanes_below(s, seen - i * LANES), s.splat(0.0));
+        for panel in 0..seen.div_ceil(LANES) {
+            let (p, ds) = (p.at(r, panel), ds.at(r, panel));
+            let power = math::exp2(s, masked(s, p, sight, r, panel * LANES, seen) - sum);
+            let mut d = s.load(ds) - delta;
+            if (panel + 1) * LANES > seen {
+                d = d.select(lanes_below(s, seen - panel * LANES), s.splat(0.0));
             }
-            power.store(&mut p[i]);
-            (power * d).store(&mut ds[i]);
+            power.store(p);
+            (power * d).store(ds);
+        }
+        for panel in seen.div_ceil(LANES)..sight.keys.div_ceil(LANES) {
+            s.splat(0.0).store(p.at(r, panel));
+            s.splat(0.0).store(ds.at(r, panel));
         }
     }
 }
 
 #[inline(always)]
-fn scale_with<S: Simd>(s: S, rows: &mut Rows, factors: &[f32]) {
+fn scale_with<S: Simd>(s: S, x: &mut Panels<'_>, width: usize, factors: &[f32]) {
+    for panel in 0..width.div_ceil(LANES) {
+        for (r, &factor) in factors.iter().enumerate() {
+            let x = x.at(r, panel);
+            let scaled = if factor == 0.0 { s.splat(0.0) } else { s.load(x) * s.splat(factor) };
+            scaled.store(x);
+        }
+    }
+}
+
+#[inline(always)]
+fn write_with<S: Simd>(s: S, x: &mut Panels<'_>, factors: &[f32], to: &mut Rows) {
     for (r, &factor) in factors.iter().enumerate() {
-        if factor == 0.0 {
-            rows.get(r).fill(0.0);
-            continue;
+        for (panel, to) in to.get(r).chunks_mut(LANES).enumerate() {
+            let scaled = if factor == 0.0 { s.splat(0.0) } else { s.load(x.at(r, panel)) * s.splat(factor) };
+            scaled.store_part(to);
         }
-        let (vectors, tail) = rows.get(r).as_chunks_mut::<LANES>();
-        for x in vectors {
-            (s.load(x) * s.splat(factor)).store(x);
-        }
-        (s.load_tail(tail) * s.splat(factor)).store_tail(tail);
     }
 }
 
@@ -221,10 +269,14 @@ fn dots_with<S: Simd>(
     a: (&[f32], usize),
     b: (&[f32], usize),
     width: usize,
+    ahead: usize,
     factor: f32,
     y: &mut [f32],
 ) {
     for (r, y) in y.iter_mut().enumerate() {
+        if ahead > 0 {
+            prefetch(b.0.as_ptr().wrapping_add((r + ahead) * b.1), width);
+        }
         let (a, a_tail) = a.0[r * a.1..][..width].as_chunks::<LANES>();
         let (b, b_tail) = b.0[r * b.1..][..width].as_chunks::<LANES>();
         let mut sum = s.load_tail(a_tail) * s.load_tail(b_tail);

@@ -108,7 +108,7 @@ impl Case {
     }
 }
 
-const SIZES: [[usize; 5]; 11] = [
+const SIZES: [[usize; 5]; 14] = [
     [1, 1, 1, 1, 1],
     [2, 2, 5, 7, 4],
     [1, 3, 16, 16, 16],
@@ -120,6 +120,11 @@ const SIZES: [[usize; 5]; 11] = [
     [1, 1, 2, 0, 8],
     [1, 2, 0, 5, 8],
     [1, 1, 260, 140, 16],
+    // Rows of two heads are as long as a panel.
+    [2, 2, 40, 20, 8],
+    // Few queries with many keys that are asked for.
+    [8, 4, 1, 150, 16],
+    [8, 4, 2, 150, 16],
 ];
 
 #[test]

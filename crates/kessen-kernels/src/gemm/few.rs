@@ -12,9 +12,8 @@
 
 use super::Linear;
 use super::outer::{Outer, Sink};
-use super::pack::pack_rows;
 use super::product::{COLLIDING, Product};
-use crate::layout::{panels_len, transpose_raw};
+use crate::layout::{pack_rows, panels_len, transpose_raw};
 use crate::micro::{Family, Finish, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
 use crate::split::{dividing, even, share};
 use crate::threads::{self, Shared, parallel_unless};

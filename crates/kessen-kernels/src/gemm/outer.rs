@@ -7,10 +7,9 @@
 //! reads it once more and leaves the reading of `x` and `dy` in nobody's shadow.
 
 use super::Linear;
-use super::pack::pack_rows;
 use super::product::{MAX_BLOCK_ROWS, WIDE_TASK, task_panels};
 use crate::isa::Isa;
-use crate::layout::{Strips, copy_strips, panels_len};
+use crate::layout::{Strips, copy_strips, pack_rows, panels_len};
 use crate::micro::{Family, Finish, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
 use crate::optim::Pieces;
 use crate::split::even;

@@ -8,9 +8,9 @@ mod rows;
 mod transpose;
 
 pub use image::{blocked_len, copy_images, from_blocked, slice_len, to_blocked};
-pub(crate) use rows::{Strips, copy_rows, copy_strips};
+pub(crate) use rows::{PACKED_TOGETHER, Strips, copy_strips, pack_rows};
 pub use transpose::transpose;
-pub(crate) use transpose::transpose_raw;
+pub(crate) use transpose::{pack_transposed, transpose_raw};
 
 pub use crate::micro::PANEL;
 

@@ -1,13 +1,16 @@
 //! Copies of rows that lie apart.
 
+use crate::micro::PANEL;
 use crate::prefetch::{ROWS_AHEAD, prefetch};
 use crate::simd::{Float, LANES, Simd, kernel};
 use crate::split::even_lens;
 
+/// Panels filled side by side, so that much of a row is read at once.
+pub(crate) const PACKED_TOGETHER: usize = 4;
+
 kernel! {
-    /// Copies rows of `width` floats, `row` apart, to rows `to_row` apart, as many as `to` has whole ones; zeros fill each up to
-    /// a whole vector, for which `to_row` leaves room.
-    pub(crate) fn copy_rows(from: &[f32], row: usize, width: usize, to: &mut [f32], to_row: usize) = copy_rows_with;
+    /// Copies `rows` rows of `len` floats, `step` apart, into panels of as many rows, with zeros beyond `len`.
+    pub(crate) fn pack_rows(from: &[f32], step: usize, rows: usize, len: usize, panels: &mut [f32]) = pack_rows_with;
     /// Copies rows to strips.
     pub(crate) fn copy_strips(from: &[f32], strips: Strips, to: &mut [f32]) = copy_strips_with;
 }
@@ -30,15 +33,23 @@ impl Strips {
 }
 
 #[inline(always)]
-fn copy_rows_with<S: Simd>(s: S, from: &[f32], row: usize, width: usize, to: &mut [f32], to_row: usize) {
-    for (r, to) in to.chunks_exact_mut(to_row).enumerate() {
-        let (from, tail) = from[r * row..][..width].as_chunks::<LANES>();
-        let to = to.as_chunks_mut::<LANES>().0;
-        for i in 0..from.len() {
-            s.load(&from[i]).store(&mut to[i]);
-        }
-        if !tail.is_empty() {
-            s.load_tail(tail).store(&mut to[from.len()]);
+fn pack_rows_with<S: Simd>(s: S, from: &[f32], step: usize, rows: usize, len: usize, panels: &mut [f32]) {
+    if rows == 0 {
+        return;
+    }
+    let groups = panels.chunks_mut(PACKED_TOGETHER * rows * PANEL);
+    for (panels, column) in groups.zip((0..len).step_by(PACKED_TOGETHER * PANEL)) {
+        let width = (len - column).min(PACKED_TOGETHER * PANEL);
+        for row in 0..rows {
+            prefetch(from.as_ptr().wrapping_add((row + ROWS_AHEAD) * step + column), width);
+            let from = &from[row * step + column..][..width];
+            let (vectors, tail) = from.as_chunks::<PANEL>();
+            for (i, vector) in vectors.iter().enumerate() {
+                s.load(vector).store_part(&mut panels[(i * rows + row) * PANEL..][..PANEL]);
+            }
+            if !tail.is_empty() {
+                s.load_tail(tail).store_part(&mut panels[(vectors.len() * rows + row) * PANEL..][..PANEL]);
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Transposes of row-major matrices, in blocks of 8×8 registers where the CPU has them.
 
 use crate::isa::Isa;
+use crate::micro::PANEL;
 
 /// Writes the transpose of a `rows × cols` matrix: `dst[c·dst_row + r] = src[r·src_row + c]`.
 ///
@@ -14,6 +15,20 @@ pub fn transpose(src: &[f32], src_row: usize, dst: &mut [f32], dst_row: usize, r
     assert!(dst_row >= rows && dst.len() >= (cols - 1) * dst_row + rows, "transpose: destination too short");
     // SAFETY: all addresses lie in the slices by the assertions.
     unsafe { transpose_raw(src.as_ptr(), src_row, dst.as_mut_ptr(), dst_row, rows, cols) }
+}
+
+/// Transposes `rows` rows of `len` floats, `step` apart, into panels `[⌈rows/16⌉][len][16]`, with zeros behind the last row.
+pub(crate) fn pack_transposed(from: &[f32], step: usize, rows: usize, len: usize, panels: &mut [f32]) {
+    if len == 0 {
+        return;
+    }
+    for (to, row) in panels.chunks_exact_mut(len * PANEL).zip((0..rows).step_by(PANEL)) {
+        let lanes = PANEL.min(rows - row);
+        if lanes < PANEL {
+            to.fill(0.0);
+        }
+        transpose(&from[row * step..], step, to, PANEL, lanes, len);
+    }
 }
 
 /// [`transpose`] on addresses.

@@ -408,6 +408,10 @@ macro_rules! store_sums {
         if $tile.tail == PANEL && $tile.finish.is_simple() {
             // SAFETY: `C` and the residual are readable, `C` is writable at the tile's columns, with one bias for each.
             unsafe {
+                if $tile.finish.alpha != 1.0 {
+                    let alpha = splat($tile.finish.alpha);
+                    for_each!($mr, $r, |$i, r| $acc[$i][r] = mul(alpha, $acc[$i][r]));
+                }
                 if !$tile.finish.bias_column.is_null() {
                     for r in 0..$r {
                         let bias = load($tile.finish.bias_column.add(r * LANES));

@@ -242,10 +242,10 @@ impl Finish {
         }
     }
 
-    /// Whether nothing happens to the sum but what kernels do in registers: no factor, no bias per row, at most bounds.
+    /// Whether nothing happens to the sum but what kernels do in registers: no bias per row, at most bounds.
     #[inline]
     fn is_simple(&self) -> bool {
-        self.alpha == 1.0 && self.bias_row.is_null() && !matches!(self.activation, Activation::LeakyRelu(_))
+        self.bias_row.is_null() && !matches!(self.activation, Activation::LeakyRelu(_))
     }
 }
 
