@@ -350,7 +350,12 @@ impl Linear {
 
     /// Floats of scratch for the product `xᵀ·dy`.
     fn weight_product_scratch(&self, updates: bool) -> usize {
-        if few::applies(self) { few::scratch(self) } else { threads::count() * Outer::scratch(updates) }
+        if few::applies(self) { few::scratch(self) } else { self.outer(&[], &[]).scratch(updates) }
+    }
+
+    /// The operands of the product `xᵀ·dy`.
+    fn outer<'a>(&self, x: &'a [f32], dy: &'a [f32]) -> Outer<'a> {
+        Outer { isa: Isa::active(), family: Family::active(), layer: *self, x, dy }
     }
 
     /// The product `xᵀ·dy`, with inputs or outputs in the lanes.
@@ -360,7 +365,7 @@ impl Linear {
     unsafe fn weight_product(&self, x: &[f32], dy: &[f32], sink: Sink<'_>, scratch: &mut [f32]) {
         assert!(x.len() >= self.batch * self.inputs, "linear: x has {} elements", x.len());
         assert!(dy.len() >= self.batch * self.outputs, "linear: dy has {} elements", dy.len());
-        let outer = Outer { isa: Isa::active(), family: Family::active(), layer: *self, x, dy };
+        let outer = self.outer(x, dy);
         // SAFETY: lengths checked; the caller's promise.
         unsafe {
             match few::applies(self) {

@@ -1,12 +1,13 @@
 //! A linear layer's gradient to the weights, `dW = xᵀ·dy`: sums of outer products of rows.
 //!
 //! Glossary: as in [`super::linear`]. A *block* is up to [`MAX_BLOCK_ROWS`] inputs by some panels of outputs, the work of one
-//! task. Its sums run over the batch in passes of up to [`DEPTH`] rows. A pass copies its part of `x`, packs a few panels
-//! of `dy` at a time right before they are used, and meanwhile asks for what is read next, so that neither operand is ever
-//! packed as a whole and memory is read behind the products. Rejected: `dy` packed by a step of its own, which writes and
-//! reads it once more and leaves the reading of `x` and `dy` in nobody's shadow.
+//! task. Its sums run over the batch in passes of up to [`DEPTH`] rows. Where there are many blocks, both operands are copied
+//! once before ([`Ahead`]). Else a pass copies its part of `x`, packs a few panels of `dy` at a time right before they are
+//! used, and meanwhile asks for what is read next, so that neither operand is ever packed as a whole and memory is read
+//! behind the products.
 
 use super::Linear;
+use super::ahead::Ahead;
 use super::product::{MAX_BLOCK_ROWS, WIDE_TASK, task_panels};
 use crate::isa::Isa;
 use crate::layout::{Strips, copy_strips, pack_rows, panels_len};
@@ -57,30 +58,38 @@ struct Pass {
     depth: Range<usize>,
     inputs: Range<usize>,
     panels: Range<usize>,
+    /// Numbers of the block of inputs and of the pass.
+    place: [usize; 2],
 }
 
 /// A pass's part of `x` as tiles read it.
 #[derive(Clone, Copy)]
-struct Columns {
-    at: *const f32,
+pub(super) struct Columns {
+    pub at: *const f32,
     /// Distance of the rows of the batch.
-    row: usize,
+    pub row: usize,
     /// Distance of the tiles' columns, where they are copied to strips; else they are neighbours.
-    strip: Option<usize>,
+    pub strip: Option<usize>,
 }
 
 impl Outer<'_> {
-    /// Floats of scratch per thread; without an update the sums need none.
-    pub fn scratch(updates: bool) -> usize {
-        X_LEN + DY_LEN + if updates { SUMS_LEN } else { 0 }
+    /// Floats of scratch: copies made ahead, or those of each thread; without an update the sums need none.
+    pub fn scratch(&self, updates: bool) -> usize {
+        Ahead::len(self).unwrap_or(0) + threads::count() * self.scratch_each(updates).iter().sum::<usize>()
     }
 
-    fn panels(&self) -> usize {
+    /// Floats of each thread's copies of `x` and `dy` and of its sums.
+    fn scratch_each(&self, updates: bool) -> [usize; 3] {
+        let [x, dy] = if Ahead::len(self).is_some() { [0; 2] } else { [X_LEN, DY_LEN] };
+        [x, dy, if updates { SUMS_LEN } else { 0 }]
+    }
+
+    pub fn panels(&self) -> usize {
         self.layer.outputs.div_ceil(PANEL)
     }
 
     /// Blocks of inputs, and panels of a block.
-    fn cut(&self) -> (usize, usize) {
+    pub fn cut(&self) -> (usize, usize) {
         let down = self.layer.inputs.div_ceil(MAX_BLOCK_ROWS);
         (down, task_panels(down, self.panels()))
     }
@@ -90,12 +99,18 @@ impl Outer<'_> {
         down * self.panels().div_ceil(across)
     }
 
-    fn passes(&self) -> usize {
+    /// Passes of a block.
+    pub fn passes(&self) -> usize {
         self.layer.batch.div_ceil(DEPTH).max(1)
     }
 
+    /// The rows of the batch of a block's `index`-th pass.
+    pub fn depth(&self, index: usize) -> Range<usize> {
+        even(self.layer.batch, DEPTH, index)
+    }
+
     /// The `index`-th block of inputs, which starts at a multiple of a line.
-    fn inputs(&self, index: usize) -> Range<usize> {
+    pub fn inputs(&self, index: usize) -> Range<usize> {
         let inputs = self.layer.inputs;
         let lines = even(inputs.div_ceil(PANEL), MAX_BLOCK_ROWS / PANEL, index);
         lines.start * PANEL..(lines.end * PANEL).min(inputs)
@@ -107,35 +122,39 @@ impl Outer<'_> {
         let (down, across) = self.cut();
         let first = task / down * across;
         Pass {
-            depth: even(self.layer.batch, DEPTH, index),
+            depth: self.depth(index),
             inputs: self.inputs(task % down),
             panels: first..(first + across).min(self.panels()),
+            place: [task % down, index],
         }
     }
 
-    /// Computes all blocks, on this thread or in parallel; `scratch` has [`Self::scratch`] per thread.
+    /// Computes all blocks, on this thread or in parallel; `scratch` has [`Self::scratch`].
     ///
     /// # Safety
     /// `x` and `dy` fit the layer, and so does where the sums go.
     pub unsafe fn run(&self, sink: Sink<'_>, serial: bool, scratch: &mut [f32]) {
-        let each = Self::scratch(matches!(sink, Sink::Update(_)));
+        let each: usize = self.scratch_each(matches!(sink, Sink::Update(_))).iter().sum();
+        let (copies, scratch) = scratch.split_at_mut(Ahead::len(self).unwrap_or(0));
+        let ahead = Ahead::copy(self, copies);
         let scratch = Shared::new(scratch);
         let tasks = self.tasks();
         threads::parallel_for(if serial { 1 } else { tasks }, |task| {
             let at = threads::worker() * each;
             for task in if serial { 0..tasks } else { task..task + 1 } {
                 // SAFETY: each worker has its own part; blocks are disjoint; the caller's promise.
-                unsafe { self.block(task, sink, scratch.part(at..at + each)) }
+                unsafe { self.block(task, sink, ahead.as_ref(), scratch.part(at..at + each)) }
             }
         });
     }
 
     /// # Safety
     /// As for [`Self::run`]; nobody else touches the task's block or `scratch`.
-    unsafe fn block(&self, task: usize, sink: Sink<'_>, scratch: &mut [f32]) {
+    unsafe fn block(&self, task: usize, sink: Sink<'_>, ahead: Option<&Ahead<'_>>, mut scratch: &mut [f32]) {
         let (passes, panel_len) = (self.passes(), self.layer.inputs * PANEL);
-        let (copy, rest) = scratch.split_at_mut(X_LEN);
-        let (packed, sums) = rest.split_at_mut(DY_LEN);
+        let [copy, packed, sums] = self
+            .scratch_each(matches!(sink, Sink::Update(_)))
+            .map(|len| scratch.split_off_mut(..len).unwrap_or_default());
         for index in task * passes..(task + 1) * passes {
             let pass = self.pass(index);
             let next = (index + 1 < self.tasks() * passes).then(|| self.pass(index + 1));
@@ -151,23 +170,32 @@ impl Outer<'_> {
                     (sums.as_mut_ptr(), pass.inputs.len() * PANEL, !first, last.then_some(pieces))
                 }
             };
-            let x = self.part_of_x(&pass, copy);
+            let x = match ahead {
+                Some(ahead) => ahead.columns(pass.place),
+                None => self.part_of_x(&pass, copy),
+            };
             let mut group = self.group(&pass, pass.panels.start);
             while !group.is_empty() {
-                self.pack_dy(&pass.depth, &group, packed);
+                let (dy, dy_panel) = match ahead {
+                    Some(ahead) => ahead.panels(group.start, pass.depth.start),
+                    None => {
+                        self.pack_dy(&pass.depth, &group, packed);
+                        (packed.as_ptr(), panels_len(pass.depth.len(), PANEL))
+                    }
+                };
                 let to = (group.start - pass.panels.start) * c_panel;
                 let tile = Tile {
                     a: x.at,
-                    b: packed.as_ptr(),
+                    b: dy,
                     c: c.wrapping_add(to),
                     c_panel: c_panel as isize,
                     tail: PANEL,
                     soon: Soon::NONE,
                     finish: Finish::plain(add),
                 };
-                let soon = self.soon(&pass, next.as_ref(), &group, pieces);
+                let soon = self.soon(&pass, next.as_ref(), &group, pieces, ahead.is_none());
                 // SAFETY: operands are complete; the sums lie in the block or in scratch.
-                unsafe { self.tiles(&pass, group.len(), x, tile, soon) }
+                unsafe { self.tiles(&pass, group.len(), x, dy_panel, tile, soon) }
                 if let Some(pieces) = pieces {
                     let sums = sums[to..].chunks_exact(c_panel);
                     for (panel, sums) in group.clone().zip(sums) {
@@ -185,9 +213,9 @@ impl Outer<'_> {
         self.family.panels_for(pass.inputs.len())
     }
 
-    /// Most inputs of a tile.
-    fn tall(&self, pass: &Pass) -> usize {
-        self.family.rows(self.wide(pass)).min(MAX_ROWS)
+    /// Most inputs of a tile in a block of `inputs`.
+    pub fn tall(&self, inputs: usize) -> usize {
+        self.family.rows(self.family.panels_for(inputs)).min(MAX_ROWS)
     }
 
     /// The panels from `start` on that are packed together; none behind the pass's last. Several where a tile has only one,
@@ -200,7 +228,7 @@ impl Outer<'_> {
         start..start + Family::fitting(most, pass.panels.end - start)
     }
 
-    /// The tiles of a few panels; `first` is the first of them.
+    /// The tiles of a few panels, whose `dy` lies `b_panel` apart; `first` is the first of them.
     ///
     /// # Safety
     /// The tiles' operands are readable and their sums writable.
@@ -209,14 +237,14 @@ impl Outer<'_> {
         pass: &Pass,
         panels: usize,
         x: Columns,
+        b_panel: usize,
         first: Tile,
         mut soon: impl Iterator<Item = Soon>,
     ) {
         let (depth, inputs) = (pass.depth.len(), pass.inputs.len());
-        let b_panel = panels_len(depth, PANEL);
         let sum = Sum::product(depth, x.row as isize, PANEL as isize, b_panel as isize);
         let places = Rows::strided(1, PANEL as isize);
-        let (wide, tall) = (self.wide(pass).min(panels), self.tall(pass));
+        let (wide, tall) = (self.wide(pass).min(panels), self.tall(inputs));
         for panel in (0..panels).step_by(wide) {
             for index in 0..inputs.div_ceil(tall) {
                 let r = even(inputs, tall, index);
@@ -242,7 +270,7 @@ impl Outer<'_> {
         if pass.panels.len() < COPY_PANELS {
             return Columns { at: from.as_ptr(), row: inputs, strip: None };
         }
-        let tall = self.tall(pass);
+        let tall = self.tall(pass.inputs.len());
         let strips = Strips { row: inputs, width: pass.inputs.len(), rows: pass.depth.len(), most: tall };
         copy_strips(self.isa, from, strips, copy);
         Columns { at: copy.as_ptr(), row: tall, strip: Some(strips.distance()) }
@@ -258,14 +286,15 @@ impl Outer<'_> {
         }
     }
 
-    /// What is read after the tiles of `group`: the next panels of `dy`, a share of the next pass's `x`, and the parameters
-    /// that are updated then.
+    /// What is read after the tiles of `group`: where operands are `far`, the next panels of `dy` and a share of the next
+    /// pass's `x`; and the parameters that are updated then.
     fn soon<'s>(
         &'s self,
         pass: &'s Pass,
         next: Option<&'s Pass>,
         group: &Range<usize>,
         pieces: Option<&'s Pieces<'s>>,
+        far: bool,
     ) -> impl Iterator<Item = Soon> + 's {
         let Linear { inputs, outputs, .. } = self.layer;
         let (x, dy, group) = (self.x.as_ptr(), self.dy.as_ptr(), group.clone());
@@ -273,7 +302,8 @@ impl Outer<'_> {
             Some(next) if group.end == pass.panels.end => (next.panels.start, &next.depth),
             _ => (group.end, &pass.depth),
         };
-        let panels = (from..(from + group.len()).min(self.panels())).map(move |panel| {
+        let panels = from..(from + group.len()).min(self.panels());
+        let panels = panels.filter(move |_| far).map(move |panel| {
             Soon::strided(
                 dy.wrapping_add(depth.start * outputs + panel * PANEL),
                 outputs as isize,
@@ -282,7 +312,7 @@ impl Outer<'_> {
         });
         let turns = pass.panels.len().div_ceil(group.len());
         let turn = (group.start - pass.panels.start) / group.len();
-        let lines = next.into_iter().flat_map(move |next| {
+        let lines = next.filter(|_| far).into_iter().flat_map(move |next| {
             let corner = x.wrapping_add(next.depth.start * inputs + next.inputs.start);
             let lines = (turn..next.inputs.len().div_ceil(PANEL)).step_by(turns);
             lines.map(move |line| {
