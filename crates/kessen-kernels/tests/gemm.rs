@@ -201,6 +201,7 @@ fn linear_layers_and_their_gradients() {
         (50, 130, 1),
         (50, 500, 2),
         (21, 100, 33),
+        (530, 251, 187),
     ] {
         let l = Linear { batch, inputs, outputs };
         let (x, dy) = (noise(batch * inputs, 1), noise(batch * outputs, 2));
@@ -291,6 +292,7 @@ fn a_weight_updated_while_its_gradient_is_computed_gets_the_same_bits() {
         (600, 225, 113),
         (20, 500, 300),
         (1100, 85, 17),
+        (530, 251, 187),
     ] {
         let l = Linear { batch, inputs, outputs };
         let (x, dy) = (noise(batch * inputs, 1), noise(batch * outputs, 2));

@@ -16,8 +16,8 @@ pub(super) struct Ahead<'a> {
     outer: &'a Outer<'a>,
     /// `x` in strips of a tile's inputs, for each block of inputs and pass.
     x: &'a [f32],
-    /// `dy` in panels.
-    dy: &'a [f32],
+    /// `dy` in panels, and their distance.
+    dy: (&'a [f32], usize),
 }
 
 impl<'a> Ahead<'a> {
@@ -31,7 +31,9 @@ impl<'a> Ahead<'a> {
     /// Floats of the copies of `x` and of `dy`.
     fn lens(outer: &Outer<'_>) -> [usize; 2] {
         let parts = outer.cut().0 * outer.passes();
-        [parts * Self::part_len(outer), panels_len(outer.layer.batch, outer.layer.outputs)]
+        let dy =
+            if outer.dy_panel.is_some() { 0 } else { panels_len(outer.layer.batch, outer.layer.outputs) };
+        [parts * Self::part_len(outer), dy]
     }
 
     /// Floats of a block's pass: the first is the largest.
@@ -43,7 +45,7 @@ impl<'a> Ahead<'a> {
     /// The strips of a block's pass.
     fn strips(outer: &Outer<'_>, [block, pass]: [usize; 2]) -> Strips {
         let (width, rows) = (outer.inputs(block).len(), outer.depth(pass).len());
-        Strips { row: outer.layer.inputs, width, rows, most: outer.tall(width) }
+        Strips { row: outer.x_row, width, rows, most: outer.tall(width) }
     }
 
     /// Makes the copies in `scratch`, which has [`Ahead::len`] floats; none where that is nothing.
@@ -56,16 +58,19 @@ impl<'a> Ahead<'a> {
         parallel_for(outer.cut().0 * passes, |index| {
             let place = [index / passes, index % passes];
             let (inputs, rows) = (outer.inputs(place[0]), outer.depth(place[1]));
-            let from = &outer.x[rows.start * outer.layer.inputs + inputs.start..];
+            let from = &outer.x[rows.start * outer.x_row + inputs.start..];
             // SAFETY: each task has a part of its own.
             let to = unsafe { parts.part(index * len..(index + 1) * len) };
             copy_strips(outer.isa, from, Self::strips(outer, place), to);
         });
+        if let Some(distance) = outer.dy_panel {
+            return Some(Ahead { outer, x, dy: (outer.dy, distance) });
+        }
         let Linear { batch, outputs, .. } = outer.layer;
         let source = Source { b: outer.dy.as_ptr(), ld: outputs, trans: false, k: batch, n: outputs };
         // SAFETY: `dy` fits the layer, and the copy has the length of its panels.
         unsafe { source.pack_all(0..outer.panels(), dy.as_mut_ptr()) }
-        Some(Ahead { outer, x, dy })
+        Some(Ahead { outer, x, dy: (dy, batch * PANEL) })
     }
 
     /// `x` of a block's pass.
@@ -78,7 +83,7 @@ impl<'a> Ahead<'a> {
 
     /// `dy` from a panel and a row of the batch on, and the distance of panels.
     pub fn panels(&self, panel: usize, row: usize) -> (*const f32, usize) {
-        let distance = self.outer.layer.batch * PANEL;
-        (self.dy[panel * distance + row * PANEL..].as_ptr(), distance)
+        let (dy, distance) = self.dy;
+        (dy[panel * distance + row * PANEL..].as_ptr(), distance)
     }
 }

@@ -355,7 +355,8 @@ impl Linear {
 
     /// The operands of the product `xᵀ·dy`.
     fn outer<'a>(&self, x: &'a [f32], dy: &'a [f32]) -> Outer<'a> {
-        Outer { isa: Isa::active(), family: Family::active(), layer: *self, x, dy }
+        let (isa, family) = (Isa::active(), Family::active());
+        Outer { isa, family, layer: *self, x, x_row: self.inputs, dy, dy_panel: None }
     }
 
     /// The product `xᵀ·dy`, with inputs or outputs in the lanes.

@@ -15,6 +15,7 @@ pub(crate) mod product;
 mod vector;
 
 pub use linear::Linear;
+pub(crate) use outer::{Outer, Sink};
 pub(crate) use product::{COPY_LEN, Product};
 
 use crate::epilogue::{Bias, Epilogue};

@@ -30,7 +30,7 @@ const SUMS_LEN: usize = MAX_BLOCK_ROWS * WIDE_TASK * PANEL;
 
 /// What becomes of the sums.
 #[derive(Clone, Copy)]
-pub(super) enum Sink<'a> {
+pub(crate) enum Sink<'a> {
     /// They are stored in panels, or added to what is there.
     Store { dw: *mut f32, accumulate: bool },
     /// They update parameters and are forgotten.
@@ -42,14 +42,18 @@ unsafe impl Sync for Sink<'_> {}
 
 /// The operands of `xᵀ·dy`.
 #[derive(Clone, Copy)]
-pub(super) struct Outer<'a> {
+pub(crate) struct Outer<'a> {
     pub isa: Isa,
     pub family: &'static Family,
     pub layer: Linear,
     /// `[B][I]`
     pub x: &'a [f32],
-    /// `[B][O]`
+    /// Distance of the rows of `x`.
+    pub x_row: usize,
+    /// `[B][O]`, or panels of it.
     pub dy: &'a [f32],
+    /// The distance of `dy`'s panels, where it lies in panels.
+    pub dy_panel: Option<usize>,
 }
 
 /// One pass of one block: rows of the batch, inputs, panels of outputs.
@@ -72,7 +76,18 @@ pub(super) struct Columns {
     pub strip: Option<usize>,
 }
 
-impl Outer<'_> {
+impl<'a> Outer<'a> {
+    /// The product of `x`, whose rows lie `x_row` apart, and of `dy` in panels `dy_panel` apart, if copies pay.
+    pub fn of_panels(
+        layer: Linear,
+        (x, x_row): (&'a [f32], usize),
+        (dy, dy_panel): (&'a [f32], usize),
+    ) -> Option<Self> {
+        let (isa, family) = (Isa::active(), Family::active());
+        let outer = Outer { isa, family, layer, x, x_row, dy, dy_panel: Some(dy_panel) };
+        Ahead::len(&outer).is_some().then_some(outer)
+    }
+
     /// Floats of scratch: copies made ahead, or those of each thread; without an update the sums need none.
     pub fn scratch(&self, updates: bool) -> usize {
         Ahead::len(self).unwrap_or(0) + threads::count() * self.scratch_each(updates).iter().sum::<usize>()
@@ -84,6 +99,7 @@ impl Outer<'_> {
         [x, dy, if updates { SUMS_LEN } else { 0 }]
     }
 
+    /// Panels of `dy`.
     pub fn panels(&self) -> usize {
         self.layer.outputs.div_ceil(PANEL)
     }

@@ -102,7 +102,7 @@ impl Recurrent {
             2 * self.batch * self.spread(columns),
             groups * self.sums_len(),
             self.copy_len(self.hidden),
-            turned + self.products_scratch(),
+            self.weight_gradients_scratch().max(turned + self.products_scratch()),
             self.copy_len(self.spread(self.inputs)),
         ]
     }

@@ -6,11 +6,56 @@
 use super::backward::{Gradients, Inputs, Kept, Parts};
 use super::sequence::Sequences;
 use super::{Cell, Recurrent, Weights};
-use crate::gemm::{COPY_LEN, Product};
+use crate::gemm::{COPY_LEN, Linear, Outer, Product, Sink};
 use crate::layout::transpose_raw;
 use crate::micro::{Family, Finish, PANEL};
 use crate::threads::{self, Shared, parallel_for};
+use arrayvec::ArrayVec;
 use std::ops::Range;
+
+/// A gradient of weights over `k` values: factorsᵀ·dgates over some rows.
+#[derive(Clone, Copy)]
+struct WeightGradient<'a> {
+    /// From the first row on, and the distance of rows.
+    factors: (&'a [f32], usize),
+    /// Panels from the first row on.
+    dgates: &'a [f32],
+    rows: usize,
+    k: usize,
+}
+
+impl<'a> WeightGradient<'a> {
+    /// Of the gates' gradients at `rows`; the factors begin there.
+    fn new(factors: (&'a [f32], usize), dgates: &'a [f32], rows: Range<usize>, k: usize) -> Self {
+        WeightGradient { factors, dgates: &dgates[rows.start * PANEL..], rows: rows.len(), k }
+    }
+
+    /// As a linear layer's gradient, where copies of the factors pay.
+    fn outer(self, layer: &Recurrent) -> Option<Outer<'a>> {
+        let linear = Linear { batch: self.rows, inputs: self.k, outputs: layer.columns() };
+        Outer::of_panels(linear, self.factors, (self.dgates, layer.gate_panel()))
+    }
+
+    /// As a product into `out`.
+    fn product(self, layer: &Recurrent, out: &mut [f32]) -> Product {
+        Product {
+            n: layer.columns(),
+            k: self.rows,
+            a: self.factors.0.as_ptr(),
+            a_row: 1,
+            a_col: self.factors.1 as isize,
+            a_panel: None,
+            b: self.dgates.as_ptr(),
+            b_row: PANEL as isize,
+            b_panel: layer.gate_panel() as isize,
+            c: out.as_mut_ptr(),
+            c_row: PANEL as isize,
+            c_panel: (self.k * PANEL) as isize,
+            rows_follow: false,
+            finish: Finish::plain(false),
+        }
+    }
+}
 
 /// Multiply-adds below which the products stay on the calling thread.
 pub(super) const SERIAL_WORK: usize = 1 << 20;
@@ -19,6 +64,16 @@ impl Recurrent {
     /// Elements of scratch that a product needs beside its operands.
     pub(super) fn products_scratch(&self) -> usize {
         threads::count() * COPY_LEN
+    }
+
+    /// Elements of scratch that the gradients of weights need.
+    pub(super) fn weight_gradients_scratch(&self) -> usize {
+        let outer = [self.inputs, self.hidden].map(|k| {
+            let gradient =
+                WeightGradient { factors: (&[], self.spread(k)), dgates: &[], rows: self.rows(), k };
+            gradient.outer(self).map_or(0, |outer| outer.scratch(false))
+        });
+        outer[0].max(outer[1]).max(self.products_scratch())
     }
 
     /// The gradients that are one product over all rows each: of both weights and of the inputs.
@@ -46,26 +101,22 @@ impl Recurrent {
         let row = self.spread(hidden);
         let before = &parts.outputs[self.first_output() * row..];
         let later = self.rows_after_zeros(sequences, kept);
-        let of_recurrent = self.weight_product(before, row, recurrent, out.recurrent, hidden, later);
-        let of_input = self.weight_product(x, x_row, out.gates, out.input, inputs, 0..self.rows());
-        let (family, serial) =
-            (Family::active(), self.rows() * self.columns() * inputs.max(hidden) <= SERIAL_WORK);
+        let before = (&before[later.start * row..], row);
+        let of_recurrent = WeightGradient::new(before, recurrent, later, hidden);
+        let of_input = |dgates, rows| WeightGradient::new((x, x_row), dgates, rows, inputs);
         let rows = match kept.x {
             Inputs::Lookup(lookup) if lookup.is_shared() => {
-                // SAFETY: factors, gradients and results have the layer's lengths.
-                unsafe { of_recurrent.run(family, hidden, serial, parts.rest) }
+                self.weight_gradients([(of_recurrent, &mut *out.recurrent)], parts.rest);
                 self.sum_by_place(&lookup, out.gates);
                 let rows = lookup.region();
-                let b = of_input.b.wrapping_add(rows.start * PANEL);
-                let of_input = Product { k: rows.len(), b, ..of_input };
-                // SAFETY: as above; the rows are some of the layer's.
-                unsafe { of_input.run(family, inputs, serial, parts.rest) }
+                let of_input = of_input(&*out.gates, rows.clone());
+                self.weight_gradients([(of_input, &mut *out.input)], parts.rest);
                 rows
             }
             _ => {
-                let products = [(of_recurrent, hidden), (of_input, inputs)];
-                // SAFETY: as above, and the results are different slices.
-                unsafe { Product::run_all(&products, family, serial, parts.rest) }
+                let of_input = of_input(&*out.gates, 0..self.rows());
+                let both = [(of_recurrent, &mut *out.recurrent), (of_input, &mut *out.input)];
+                self.weight_gradients(both, parts.rest);
                 0..self.rows()
             }
         };
@@ -111,33 +162,27 @@ impl Recurrent {
         }
     }
 
-    /// The gradient of weights over `k` values: factorsᵀ·dgates over some rows, into panels.
-    fn weight_product(
+    /// Some gradients of weights, into panels.
+    fn weight_gradients<const N: usize>(
         &self,
-        factors: &[f32],
-        row: usize,
-        dgates: &[f32],
-        out: &mut [f32],
-        k: usize,
-        rows: Range<usize>,
-    ) -> Product {
-        assert!(out.len() == self.weight_len(k), "recurrent: gradients of weights");
-        Product {
-            n: self.columns(),
-            k: rows.len(),
-            a: factors.as_ptr().wrapping_add(rows.start * row),
-            a_row: 1,
-            a_col: row as isize,
-            a_panel: None,
-            b: dgates.as_ptr().wrapping_add(rows.start * PANEL),
-            b_row: PANEL as isize,
-            b_panel: self.gate_panel() as isize,
-            c: out.as_mut_ptr(),
-            c_row: PANEL as isize,
-            c_panel: (k * PANEL) as isize,
-            rows_follow: false,
-            finish: Finish::plain(false),
+        all: [(WeightGradient<'_>, &mut [f32]); N],
+        scratch: &mut [f32],
+    ) {
+        let (family, columns) = (Family::active(), self.columns());
+        let work = self.rows() * columns * self.inputs.max(self.hidden);
+        let mut others = ArrayVec::<_, N>::new();
+        for (gradient, out) in all {
+            assert!(out.len() == self.weight_len(gradient.k), "recurrent: gradients of weights");
+            match gradient.outer(self) {
+                // SAFETY: factors, gradients and results have the layer's lengths.
+                Some(outer) => unsafe {
+                    outer.run(Sink::Store { dw: out.as_mut_ptr(), accumulate: false }, false, scratch);
+                },
+                None => others.push((gradient.product(self, out), gradient.k)),
+            }
         }
+        // SAFETY: as above, and the results are different slices.
+        unsafe { Product::run_all(&others, family, work <= SERIAL_WORK, scratch) }
     }
 
     /// dx (+)= dgates·W_ih, given the weights' transpose in panels.
