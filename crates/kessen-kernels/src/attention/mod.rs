@@ -23,7 +23,7 @@ use crate::dropout::Dropout;
 use crate::isa::Isa;
 use crate::micro::Family;
 use crate::split::even;
-use product::{STRIP, tall};
+use product::STRIP;
 use row::{Panels, Sight};
 use std::ops::Range;
 
@@ -116,7 +116,7 @@ impl Attention {
 
     /// The queries of `rows` in strips of nearly as many tiles each.
     fn strips(family: &Family, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-        let tall = tall(family);
+        let tall = family.tall(STRIP);
         let (tiles, most) = (rows.len().div_ceil(tall), STRIP / tall);
         (0..tiles.div_ceil(most)).map(move |index| {
             let part = even(tiles, most, index);

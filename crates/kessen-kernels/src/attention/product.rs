@@ -2,17 +2,12 @@
 //! and pixels lie. All rows that a tile reads or writes are then neighbours.
 
 use super::row::Sight;
-use crate::micro::{Family, Finish, Loop, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
+use crate::micro::{Family, Finish, Loop, PANEL, Rows, Soon, Sum, Tile};
 use crate::split::even_lens;
 use std::ops::Range;
 
 /// Rows of the tiles that share a strip at most.
 pub(super) const STRIP: usize = 32;
-
-/// Most rows of a tile where there are many.
-pub(super) fn tall(family: &Family) -> usize {
-    family.rows(family.panels_for(STRIP)).min(MAX_ROWS)
-}
 
 /// Where a right-hand side or a result lies: the address, the distance of rows, and that of panels.
 #[derive(Clone, Copy)]
@@ -100,7 +95,7 @@ impl Product {
     /// As for [`Product::rows`].
     pub unsafe fn seen_terms(&self, rows: usize, sight: &Sight<'_>) {
         let panels = 0..self.n.div_ceil(PANEL);
-        let most = if sight.seen(0) == sight.keys { rows.max(1) } else { tall(self.family) };
+        let most = if sight.seen(0) == sight.keys { rows.max(1) } else { self.family.tall(STRIP) };
         let mut row = 0;
         for count in even_lens(rows, most) {
             // SAFETY: the caller's promise.
@@ -123,7 +118,7 @@ impl Product {
     ) {
         let (family, c) = (self.family, self.c);
         let wide = family.panels_for(rows.len());
-        let most = family.rows(wide).min(MAX_ROWS);
+        let most = family.tall(rows.len());
         let places = Rows::strided(a_row as isize, c.row as isize);
         let neighbours = a_row == PANEL && c.row == PANEL && self.b.row == PANEL && family.pixel == PANEL;
         let mut panel = panels.start;

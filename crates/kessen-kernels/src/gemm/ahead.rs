@@ -45,7 +45,7 @@ impl<'a> Ahead<'a> {
     /// The strips of a block's pass.
     fn strips(outer: &Outer<'_>, [block, pass]: [usize; 2]) -> Strips {
         let (width, rows) = (outer.inputs(block).len(), outer.depth(pass).len());
-        Strips { row: outer.x_row, width, rows, most: outer.tall(width) }
+        Strips { row: outer.x_row, width, rows, most: outer.family.tall(width) }
     }
 
     /// Makes the copies in `scratch`, which has [`Ahead::len`] floats; none where that is nothing.

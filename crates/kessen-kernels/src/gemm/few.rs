@@ -14,7 +14,7 @@ use super::Linear;
 use super::outer::{Outer, Sink};
 use super::product::{COLLIDING, Product};
 use crate::layout::{pack_rows, panels_len, transpose_raw};
-use crate::micro::{Family, Finish, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
+use crate::micro::{Family, Finish, PANEL, Rows, Soon, Sum, Tile};
 use crate::split::{dividing, even, share};
 use crate::threads::{self, Shared, parallel_unless};
 use std::ops::Range;
@@ -261,7 +261,7 @@ pub(super) unsafe fn grad_input(
         rows_follow: false,
         finish: Finish::plain(accumulate),
     };
-    let tall = family.rows(family.panels_for(batch)).min(MAX_ROWS);
+    let tall = family.tall(batch);
     let tasks = dividing(batch.div_ceil(tall * TASK_TILES));
     parallel_unless(layer.is_small(), tasks, |task| {
         let rows = share(batch, tasks, task);

@@ -229,11 +229,6 @@ impl<'a> Outer<'a> {
         self.family.panels_for(pass.inputs.len())
     }
 
-    /// Most inputs of a tile in a block of `inputs`.
-    pub fn tall(&self, inputs: usize) -> usize {
-        self.family.rows(self.family.panels_for(inputs)).min(MAX_ROWS)
-    }
-
     /// The panels from `start` on that are packed together; none behind the pass's last. Several where a tile has only one,
     /// for single lines of `dy`'s rows arrive too slowly.
     fn group(&self, pass: &Pass, start: usize) -> Range<usize> {
@@ -260,7 +255,7 @@ impl<'a> Outer<'a> {
         let (depth, inputs) = (pass.depth.len(), pass.inputs.len());
         let sum = Sum::product(depth, x.row as isize, PANEL as isize, b_panel as isize);
         let places = Rows::strided(1, PANEL as isize);
-        let (wide, tall) = (self.wide(pass).min(panels), self.tall(inputs));
+        let (wide, tall) = (self.wide(pass).min(panels), self.family.tall(inputs));
         for panel in (0..panels).step_by(wide) {
             for index in 0..inputs.div_ceil(tall) {
                 let r = even(inputs, tall, index);
@@ -286,7 +281,7 @@ impl<'a> Outer<'a> {
         if pass.panels.len() < COPY_PANELS {
             return Columns { at: from.as_ptr(), row: inputs, strip: None };
         }
-        let tall = self.tall(pass.inputs.len());
+        let tall = self.family.tall(pass.inputs.len());
         let strips = Strips { row: inputs, width: pass.inputs.len(), rows: pass.depth.len(), most: tall };
         copy_strips(self.isa, from, strips, copy);
         Columns { at: copy.as_ptr(), row: tall, strip: Some(strips.distance()) }

@@ -248,7 +248,7 @@ impl Product {
             self.a_row = COPY_ROW as isize;
             return None;
         }
-        let (tall, span) = (Self::tall(family, rows), self.k.saturating_sub(1) * step as usize + rows);
+        let (tall, span) = (family.tall(rows), self.k.saturating_sub(1) * step as usize + rows);
         // SAFETY: the terms of `rows` neighbours, and the room promised by the caller.
         let (from, to) = unsafe {
             (std::slice::from_raw_parts(from, span), std::slice::from_raw_parts_mut(copy, COPY_LEN))
@@ -257,11 +257,6 @@ impl Product {
         copy_strips(Isa::active(), from, strips, to);
         self.a_col = tall as isize;
         Some(strips.distance())
-    }
-
-    /// Most rows of a tile in a block of `rows`.
-    fn tall(family: &Family, rows: usize) -> usize {
-        family.rows(family.panels_for(rows)).min(MAX_ROWS)
     }
 
     /// What a tile asks for: the `terms` terms of `A`'s rows from `row` on, counted from `next`.
@@ -290,7 +285,7 @@ impl Product {
         next: (&Product, *const f32),
     ) {
         let unit = self.a_row == 1;
-        let (wide, tall) = (family.panels_for(rows.len()), Self::tall(family, rows.len()));
+        let (wide, tall) = (family.panels_for(rows.len()), family.tall(rows.len()));
         let tiles = rows.len().div_ceil(tall);
         let sum = self.sum(tall);
         let places = Rows::strided(self.a_row, self.c_row);

@@ -338,6 +338,11 @@ impl Family {
         }
     }
 
+    /// Most rows of a tile in a product of `rows` rows.
+    pub fn tall(&self, rows: usize) -> usize {
+        self.rows(self.panels_for(rows))
+    }
+
     /// Most neighbouring rows (`a[i] = i`) of a kernel with one panel.
     pub fn unit_rows(&self) -> usize {
         self.unit_one.len()

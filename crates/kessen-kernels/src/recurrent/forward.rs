@@ -2,7 +2,7 @@
 
 use super::point::{self, Place, Source};
 use super::products::SERIAL_WORK;
-use super::sequence::{Buffer, ROWS, Sequences, TILES, Tile as Batch, lanes, panels, tile_rows};
+use super::sequence::{Buffer, ROWS, Sequences, TILES, Tile as Batch, lanes, panels};
 use super::{Cell, Recurrent, States, Weights};
 use crate::epilogue::Epilogue;
 use crate::gemm::Product;
@@ -168,7 +168,7 @@ impl Recurrent {
                 sequences,
                 family,
                 isa: Isa::active(),
-                most: tile_rows(family, self.batch),
+                most: family.tall(self.batch),
                 state_row: self.spread(self.hidden),
                 weights: weights.recurrent,
                 start,

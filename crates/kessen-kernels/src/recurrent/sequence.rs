@@ -330,11 +330,6 @@ impl Recurrent {
     }
 }
 
-/// Most rows of a tile for a batch of `rows`.
-pub(super) fn tile_rows(family: &Family, rows: usize) -> usize {
-    family.rows(family.panels_for(rows))
-}
-
 /// Most panels (1, 2 or 4, at most `left`) that a kernel takes with `rows` rows.
 pub(super) fn panels(family: &Family, rows: usize, left: usize) -> usize {
     [4, 2].into_iter().find(|&n| n <= left && rows <= family.rows(n)).unwrap_or(1)

@@ -2,7 +2,7 @@
 
 use super::backward::{Gradients, Kept, Parts};
 use super::point::{self, Place};
-use super::sequence::{Buffer, ROWS, Sequences, Share, Tile as Batch, lanes, panels, tile_rows};
+use super::sequence::{Buffer, ROWS, Sequences, Share, Tile as Batch, lanes, panels};
 use super::{Cell, Recurrent};
 use crate::isa::Isa;
 use crate::micro::{Family, Finish, PANEL, Rows, Soon, Sum, Tile};
@@ -43,7 +43,7 @@ impl Recurrent {
             carry: Address(parts.carry.as_mut_ptr()),
             sums: Address(parts.sums.as_mut_ptr()),
         };
-        let most = tile_rows(family, self.batch);
+        let most = family.tall(self.batch);
         sequences.drive(0..sequences.steps(), true, |s, share| pass.step(s, share, most));
         if let Some(dh) = out.h.as_deref_mut() {
             pass.first_state(most, dh);
