@@ -91,14 +91,13 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
     s.times_power(p + s.splat(1.0), n)
 }
 
-/// 2ˣ for x ≤ 127, error below 1 ulp; 0 where the power is below the normal numbers.
+/// 2ˣ, error below 1 ulp.
 #[inline(always)]
 pub(crate) fn exp2<S: Simd>(s: S, x: S::F) -> S::F {
-    let x = s.splat(-127.0).max(x);
+    let x = s.splat(129.0).min(s.splat(-151.0).max(x));
     let n = x.round();
     let r = x - n;
-    let power = (n.to_int() + s.splat_i(127)).shl::<23>().as_float();
-    poly(s, r, EXP2).mul_add(r, s.splat(1.0)) * power
+    s.times_power(poly(s, r, EXP2).mul_add(r, s.splat(1.0)), n)
 }
 
 /// ln x, error below 1 ulp; −∞ at 0, NaN below.

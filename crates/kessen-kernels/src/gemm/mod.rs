@@ -3,8 +3,8 @@
 //! Glossary: `op(A)` is `m × k`, `op(B)` is `k × n`, `C` is `m × n`; `ld*` is the distance of consecutive rows in
 //! memory; `batch` products of the same shape lie `stride_*` apart. A *panel* is 16 columns ([`crate::layout`]).
 
-mod ahead;
 pub mod bf16;
+mod copies;
 mod dots;
 mod few;
 mod item;

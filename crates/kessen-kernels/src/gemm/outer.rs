@@ -2,12 +2,12 @@
 //!
 //! Glossary: as in [`super::linear`]. A *block* is up to [`MAX_BLOCK_ROWS`] inputs by some panels of outputs, the work of one
 //! task. Its sums run over the batch in passes of up to [`DEPTH`] rows. Where there are many blocks, both operands are copied
-//! once before ([`Ahead`]). Else a pass copies its part of `x`, packs a few panels of `dy` at a time right before they are
+//! once before ([`Copies`]). Else a pass copies its part of `x`, packs a few panels of `dy` at a time right before they are
 //! used, and meanwhile asks for what is read next, so that neither operand is ever packed as a whole and memory is read
 //! behind the products.
 
 use super::Linear;
-use super::ahead::Ahead;
+use super::copies::Copies;
 use super::product::{MAX_BLOCK_ROWS, WIDE_TASK, task_panels};
 use crate::isa::Isa;
 use crate::layout::{Strips, copy_strips, pack_rows, panels_len};
@@ -85,17 +85,17 @@ impl<'a> Outer<'a> {
     ) -> Option<Self> {
         let (isa, family) = (Isa::active(), Family::active());
         let outer = Outer { isa, family, layer, x, x_row, dy, dy_panel: Some(dy_panel) };
-        Ahead::len(&outer).is_some().then_some(outer)
+        Copies::len(&outer).is_some().then_some(outer)
     }
 
-    /// Floats of scratch: copies made ahead, or those of each thread; without an update the sums need none.
+    /// Floats of scratch: copies made once, or those of each thread; without an update the sums need none.
     pub fn scratch(&self, updates: bool) -> usize {
-        Ahead::len(self).unwrap_or(0) + threads::count() * self.scratch_each(updates).iter().sum::<usize>()
+        Copies::len(self).unwrap_or(0) + threads::count() * self.scratch_each(updates).iter().sum::<usize>()
     }
 
     /// Floats of each thread's copies of `x` and `dy` and of its sums.
     fn scratch_each(&self, updates: bool) -> [usize; 3] {
-        let [x, dy] = if Ahead::len(self).is_some() { [0; 2] } else { [X_LEN, DY_LEN] };
+        let [x, dy] = if Copies::len(self).is_some() { [0; 2] } else { [X_LEN, DY_LEN] };
         [x, dy, if updates { SUMS_LEN } else { 0 }]
     }
 
@@ -151,22 +151,28 @@ impl<'a> Outer<'a> {
     /// `x` and `dy` fit the layer, and so does where the sums go.
     pub unsafe fn run(&self, sink: Sink<'_>, serial: bool, scratch: &mut [f32]) {
         let each: usize = self.scratch_each(matches!(sink, Sink::Update(_))).iter().sum();
-        let (copies, scratch) = scratch.split_at_mut(Ahead::len(self).unwrap_or(0));
-        let ahead = Ahead::copy(self, copies);
+        let (copies, scratch) = scratch.split_at_mut(Copies::len(self).unwrap_or(0));
+        let copies = Copies::make(self, copies);
         let scratch = Shared::new(scratch);
         let tasks = self.tasks();
         threads::parallel_for(if serial { 1 } else { tasks }, |task| {
             let at = threads::worker() * each;
             for task in if serial { 0..tasks } else { task..task + 1 } {
                 // SAFETY: each worker has its own part; blocks are disjoint; the caller's promise.
-                unsafe { self.block(task, sink, ahead.as_ref(), scratch.part(at..at + each)) }
+                unsafe { self.block(task, sink, copies.as_ref(), scratch.part(at..at + each)) }
             }
         });
     }
 
     /// # Safety
     /// As for [`Self::run`]; nobody else touches the task's block or `scratch`.
-    unsafe fn block(&self, task: usize, sink: Sink<'_>, ahead: Option<&Ahead<'_>>, mut scratch: &mut [f32]) {
+    unsafe fn block(
+        &self,
+        task: usize,
+        sink: Sink<'_>,
+        copies: Option<&Copies<'_>>,
+        mut scratch: &mut [f32],
+    ) {
         let (passes, panel_len) = (self.passes(), self.layer.inputs * PANEL);
         let [copy, packed, sums] = self
             .scratch_each(matches!(sink, Sink::Update(_)))
@@ -186,14 +192,14 @@ impl<'a> Outer<'a> {
                     (sums.as_mut_ptr(), pass.inputs.len() * PANEL, !first, last.then_some(pieces))
                 }
             };
-            let x = match ahead {
-                Some(ahead) => ahead.columns(pass.place),
+            let x = match copies {
+                Some(copies) => copies.columns(pass.place),
                 None => self.part_of_x(&pass, copy),
             };
             let mut group = self.group(&pass, pass.panels.start);
             while !group.is_empty() {
-                let (dy, dy_panel) = match ahead {
-                    Some(ahead) => ahead.panels(group.start, pass.depth.start),
+                let (dy, dy_panel) = match copies {
+                    Some(copies) => copies.panels(group.start, pass.depth.start),
                     None => {
                         self.pack_dy(&pass.depth, &group, packed);
                         (packed.as_ptr(), panels_len(pass.depth.len(), PANEL))
@@ -209,7 +215,7 @@ impl<'a> Outer<'a> {
                     soon: Soon::NONE,
                     finish: Finish::plain(add),
                 };
-                let soon = self.soon(&pass, next.as_ref(), &group, pieces, ahead.is_none());
+                let soon = self.soon(&pass, next.as_ref(), &group, pieces, copies.is_none());
                 // SAFETY: operands are complete; the sums lie in the block or in scratch.
                 unsafe { self.tiles(&pass, group.len(), x, dy_panel, tile, soon) }
                 if let Some(pieces) = pieces {

@@ -1,6 +1,6 @@
 //! Reorders between the layouts tensors have outside and the layouts kernels want.
 //!
-//! - **Panels**: a `k × n` matrix as `[⌈n/16⌉][k][16]`, columns beyond `n` zero. Right-hand sides of products.
+//! - **Panels**: a `k × n` matrix as `[⌈n/16⌉][k][16]`, columns beyond `n` zero. Right-hand sides of products; in attention both.
 //! - **nChw16c**: an `N × C × H × W` tensor as `[N][⌈C/16⌉][H][W][16]`, channels beyond `C` zero.
 
 mod image;

@@ -12,7 +12,7 @@ use crate::threads::{Shared, parallel_for};
 const WORK: usize = 100;
 
 /// The copies.
-pub(super) struct Ahead<'a> {
+pub(super) struct Copies<'a> {
     outer: &'a Outer<'a>,
     /// `x` in strips of a tile's inputs, for each block of inputs and pass.
     x: &'a [f32],
@@ -20,7 +20,7 @@ pub(super) struct Ahead<'a> {
     dy: (&'a [f32], usize),
 }
 
-impl<'a> Ahead<'a> {
+impl<'a> Copies<'a> {
     /// Floats that the copies take; nothing where blocks better copy for themselves.
     pub fn len(outer: &Outer<'_>) -> Option<usize> {
         let layer = outer.layer;
@@ -48,8 +48,8 @@ impl<'a> Ahead<'a> {
         Strips { row: outer.x_row, width, rows, most: outer.family.tall(width) }
     }
 
-    /// Makes the copies in `scratch`, which has [`Ahead::len`] floats; none where that is nothing.
-    pub fn copy(outer: &'a Outer<'a>, scratch: &'a mut [f32]) -> Option<Self> {
+    /// Makes the copies in `scratch`, which has [`Copies::len`] floats; none where that is nothing.
+    pub fn make(outer: &'a Outer<'a>, scratch: &'a mut [f32]) -> Option<Self> {
         Self::len(outer)?;
         let [x, dy] = Self::lens(outer);
         let (x, dy) = scratch[..x + dy].split_at_mut(x);
@@ -64,13 +64,13 @@ impl<'a> Ahead<'a> {
             copy_strips(outer.isa, from, Self::strips(outer, place), to);
         });
         if let Some(distance) = outer.dy_panel {
-            return Some(Ahead { outer, x, dy: (outer.dy, distance) });
+            return Some(Copies { outer, x, dy: (outer.dy, distance) });
         }
         let Linear { batch, outputs, .. } = outer.layer;
         let source = Source { b: outer.dy.as_ptr(), ld: outputs, trans: false, k: batch, n: outputs };
         // SAFETY: `dy` fits the layer, and the copy has the length of its panels.
         unsafe { source.pack_all(0..outer.panels(), dy.as_mut_ptr()) }
-        Some(Ahead { outer, x, dy: (dy, batch * PANEL) })
+        Some(Copies { outer, x, dy: (dy, batch * PANEL) })
     }
 
     /// `x` of a block's pass.
