@@ -256,12 +256,14 @@ impl<'a> Outer<'a> {
         x: Columns,
         b_panel: usize,
         first: Tile,
-        mut soon: impl Iterator<Item = Soon>,
+        soon: impl Iterator<Item = Soon> + Clone,
     ) {
         let (depth, inputs) = (pass.depth.len(), pass.inputs.len());
         let sum = Sum::product(depth, x.row as isize, PANEL as isize, b_panel as isize);
         let places = Rows::strided(1, PANEL as isize);
         let (wide, tall) = (self.wide(pass).min(panels), self.family.tall(inputs));
+        let tiles = panels.div_ceil(wide) * inputs.div_ceil(tall);
+        let mut soon = Soon::spread(soon, tiles);
         for panel in (0..panels).step_by(wide) {
             for index in 0..inputs.div_ceil(tall) {
                 let r = even(inputs, tall, index);
@@ -312,7 +314,7 @@ impl<'a> Outer<'a> {
         group: &Range<usize>,
         pieces: Option<&'s Pieces<'s>>,
         far: bool,
-    ) -> impl Iterator<Item = Soon> + 's {
+    ) -> impl Iterator<Item = Soon> + Clone + 's {
         let Linear { inputs, outputs, .. } = self.layer;
         let (x, dy, group) = (self.x.as_ptr(), self.dy.as_ptr(), group.clone());
         let (from, depth) = match next {

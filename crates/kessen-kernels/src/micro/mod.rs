@@ -37,6 +37,7 @@ pub(crate) mod scalar;
 
 use crate::epilogue::Activation;
 use crate::isa::Isa;
+use crate::split::share;
 pub(crate) use lanes::{Lanewise, Run, lanewise};
 pub(crate) use listed::{List, Listed, Term};
 
@@ -212,6 +213,17 @@ impl Soon {
     pub fn strided(from: *const f32, step: isize, lines: usize) -> Soon {
         Soon { from, line: step, block: step * PANEL as isize, lines, ..Soon::NONE }
     }
+
+    /// The same lines for so many tiles, evenly: memory brings a few lines behind each tile, but many at once hold tiles up.
+    pub fn spread(asked: impl Iterator<Item = Soon> + Clone, tiles: usize) -> impl Iterator<Item = Soon> {
+        let parts = (tiles / asked.clone().count().max(1)).max(1);
+        asked.flat_map(move |soon| {
+            (0..parts).map(move |part| {
+                let lines = share(soon.lines, parts, part);
+                Soon { from: soon.line_at(lines.start), lines: lines.len(), ..soon }
+            })
+        })
+    }
 }
 
 /// The epilogue at one tile: `activation(alpha·sum + bias + residual + C)`; null pointers stand for absent terms.
@@ -379,3 +391,6 @@ impl Family {
 #[repr(align(64))]
 struct Zeros([f32; PANEL]);
 static ZEROS: Zeros = Zeros([0.0; PANEL]);
+
+#[cfg(test)]
+mod tests;

@@ -260,7 +260,7 @@ impl<'a> Pieces<'a> {
     }
 
     /// Where the parameters, their states and averages begin, for those who ask memory for them.
-    pub(crate) fn addresses(&self) -> impl Iterator<Item = *const f32> + '_ {
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = *const f32> + Clone + '_ {
         let states = self.states.iter().chain(&self.average).filter(|s| s.len() == self.len());
         std::iter::once(&self.p).chain(states).map(|s| s.as_ptr().cast_const())
     }

@@ -76,34 +76,73 @@ fn sweep<S: Simd, R: Rule<N>, const N: usize>(
     p: &mut [f32],
     g: &[f32],
     states: [&mut [f32]; N],
-    mut average: Option<&mut [f32]>,
+    average: Option<&mut [f32]>,
 ) {
-    // Parameters that no gradient has reached yet are left out: most rows of a table of many words.
-    let rests = rule.rests() && around.rests() && average.is_none();
-    let (scale, high, low) = (s.splat(around.grad_scale), s.splat(around.clip), s.splat(-around.clip));
-    for (i, (p, g)) in p.chunks_mut(LANES).zip(g.chunks(LANES)).enumerate() {
-        let range = i * LANES..i * LANES + g.len();
-        let mut state = [s.splat(0.0); N];
-        let mut k = 0;
-        while k < N {
-            state[k] = s.load_part(&states[k][range.clone()]);
-            k += 1;
+    let step = Step { rule, around, skips: rule.rests() && around.rests() && average.is_none() };
+    let ((p, p_tail), (g, g_tail)) = (p.as_chunks_mut(), g.as_chunks());
+    let mut states = states.map(|state| state.as_chunks_mut());
+    let (mut average, average_tail) = average.map(|average| average.as_chunks_mut()).unzip();
+    for (i, (p, g)) in p.iter_mut().zip(g).enumerate() {
+        let states = states.each_mut().map(|(state, _)| &mut state[i]);
+        step.vector(s, p, g, states, average.as_mut().map(|average| &mut average[i]));
+    }
+    if p_tail.is_empty() {
+        return;
+    }
+    let (mut new, mut new_states) = (padded(p_tail), states.each_ref().map(|(_, state)| padded(state)));
+    let mut new_average = average_tail.as_deref().map(padded);
+    step.vector(s, &mut new, &padded(g_tail), new_states.each_mut(), new_average.as_mut());
+    let tails = states.into_iter().map(|(_, state)| state).zip(&new_states);
+    for (old, new) in tails.chain(average_tail.zip(new_average.as_ref())).chain([(p_tail, &new)]) {
+        old.copy_from_slice(&new[..old.len()]);
+    }
+}
+
+/// Fewer than a vector's elements, and zeros.
+fn padded(x: &[f32]) -> [f32; LANES] {
+    let mut vector = [0.0; LANES];
+    vector[..x.len()].copy_from_slice(x);
+    vector
+}
+
+/// What happens to each vector of parameters.
+#[derive(Clone, Copy)]
+struct Step<R> {
+    rule: R,
+    around: Around,
+    /// Whether parameters that no gradient has reached yet are left out: most rows of a table of many words.
+    skips: bool,
+}
+
+impl<R> Step<R> {
+    #[inline(always)]
+    fn vector<S: Simd, const N: usize>(
+        self,
+        s: S,
+        p: &mut [f32; LANES],
+        g: &[f32; LANES],
+        states: [&mut [f32; LANES]; N],
+        average: Option<&mut [f32; LANES]>,
+    ) where
+        R: Rule<N>,
+    {
+        let (g, mut state) = (s.load(g), [s.splat(0.0); N]);
+        for (vector, state) in state.iter_mut().zip(&states) {
+            *vector = s.load(state);
         }
-        let g = s.load_part(g);
-        if rests && all_zero(s, g, &state) {
-            continue;
+        if self.skips && all_zero(s, g, &state) {
+            return;
         }
-        let g = high.min(low.max(g * scale));
-        let (new, state) = rule.update(s, s.load_part(p), g, state);
-        new.store_part(p);
-        k = 0;
-        while k < N {
-            flush(s, state[k]).store_part(&mut states[k][range.clone()]);
-            k += 1;
+        let Around { grad_scale, clip, keep } = self.around;
+        let g = s.splat(clip).min(s.splat(-clip).max(g * s.splat(grad_scale)));
+        let (new, state) = self.rule.update(s, s.load(p), g, state);
+        new.store(p);
+        for (old, vector) in states.into_iter().zip(state) {
+            flush(s, vector).store(old);
         }
-        if let Some(average) = average.as_deref_mut() {
-            let old = s.load_part(&average[range.clone()]);
-            (new - old).mul_add(s.splat(around.keep), old).store_part(&mut average[range]);
+        if let Some(average) = average {
+            let old = s.load(average);
+            (new - old).mul_add(s.splat(keep), old).store(average);
         }
     }
 }
