@@ -1,7 +1,7 @@
 //! Depthwise convolution: the same sweeps as the dense one, lane by lane.
 //!
-//! A row of outputs is cut into the pixels whose taps all lie in the image, which make one run, and those at its ends, one by one;
-//! each sums over the taps that it sees. So no tile looks for the image's border while it sums.
+//! The outputs of an image are cut into patches whose pixels see the same taps: the one whose taps all lie in the image, the rows and
+//! columns at its borders, and its corners. So no tile looks for the image's border while it sums.
 
 use super::desc::{ConvDesc, taps_inside};
 use super::pass::Pass;
@@ -27,82 +27,68 @@ pub(super) fn depthwise(dense: Pass, desc: &ConvDesc) -> Pass {
     }
 }
 
-/// What the kernel is given for a run; runs of a task differ in little.
-struct Next {
-    sum: Sum,
-    tile: Tile,
-    run: Run,
-}
-
-/// Taps that a run sums over.
-struct Taps {
-    rows: Range<usize>,
-    columns: Range<usize>,
-}
-
 impl Pass {
     /// One panel at all pixels of a task, lane by lane; `first` says where the panel begins.
     ///
     /// # Safety
     /// As for [`Pass::run`], for these pixels and the panel.
     pub(super) unsafe fn lanes(&self, pixels: Range<usize>, first: &Tile) {
-        let width = self.out[1];
-        let all = 0..self.taps[1];
-        let sees_all = |q: &usize| self.taps_inside(1, *q) == all;
-        let start = (0..width).find(sees_all).unwrap_or(width);
-        let end = (start..width).rev().find(sees_all).map_or(start, |q| q + 1);
-        let run = Run { count: 1, a: self.stride[1] as isize * self.pixel, c: self.out_pixel };
-        let mut next = Next { sum: self.lane_sum(), tile: *first, run };
+        let [height, width] = self.out;
+        let inside = [0, 1].map(|axis| self.sees_all(axis));
+        let mut sum = self.lane_sum();
         let mut at = pixels.start;
         while at < pixels.end {
             let [n, p, left] = self.pixel_of(at);
-            let right = width.min(left + pixels.end - at);
-            at += right - left;
-            let (start, end) = (start.clamp(left, right), end.clamp(left, right));
-            let rows = self.taps_inside(0, p);
-            // SAFETY: the caller's promise.
-            unsafe {
-                for q in (left..start).chain(end..right) {
-                    let taps = Taps { rows: rows.clone(), columns: self.taps_inside(1, q) };
-                    self.lane_run(&taps, [n, p, q], 1, first, &mut next);
-                }
-                if start < end {
-                    let taps = Taps { rows, columns: all.clone() };
-                    self.lane_run(&taps, [n, p, start], end - start, first, &mut next);
+            let (whole, end) = ((pixels.end - at) / width, pixels.end - at + left);
+            let [rows, columns] = match left {
+                0 if whole > 0 => [p..height.min(p + whole), 0..width],
+                _ => [p..p + 1, left..width.min(end)],
+            };
+            at += rows.len() * columns.len();
+            for rows in spans(&rows, &inside[0]) {
+                for columns in spans(&columns, &inside[1]) {
+                    // SAFETY: the caller's promise.
+                    unsafe { self.patch(n, [rows.clone(), columns], first, &mut sum) }
                 }
             }
         }
     }
 
-    /// `count` neighbouring pixels of a row, which see the same taps.
+    /// Pixels of some rows and columns of an image, which see the same taps: run by run along the longer side.
     ///
     /// # Safety
     /// As for [`Pass::run`], for these pixels and the panel.
-    unsafe fn lane_run(
-        &self,
-        taps: &Taps,
-        [n, p, q]: [usize; 3],
-        count: usize,
-        first: &Tile,
-        next: &mut Next,
-    ) {
-        let [mut a, c] = self.places(n, p, q);
-        let (row, column) = (taps.rows.start as isize, taps.columns.start as isize);
+    unsafe fn patch(&self, n: usize, [rows, columns]: [Range<usize>; 2], first: &Tile, sum: &mut Sum) {
+        let taps = [self.taps_inside(0, rows.start), self.taps_inside(1, columns.start)];
+        let (row, column) = (taps[0].start as isize, taps[1].start as isize);
         let [down, along] = self.tap_steps();
+        let [mut a, mut c] = self.places(n, rows.start, columns.start);
         a += row * down + column * along;
-        let Next { sum, tile, run } = next;
-        (sum.depth, sum.depth_last) = (taps.columns.len(), taps.columns.len());
-        sum.loops[1].count = taps.rows.len();
-        tile.a = first.a.wrapping_offset(a);
-        tile.b = first.b.wrapping_offset(row * self.b_taps[0] + column * self.b_taps[1]);
-        tile.c = first.c.wrapping_offset(c);
-        tile.finish = first.finish.at(0, 0, c);
-        run.count = count;
-        // SAFETY: the caller's promise; all of these taps lie in the image.
-        unsafe { lanewise()(sum, run, tile) }
+        (sum.depth, sum.depth_last) = (taps[1].len(), taps[1].len());
+        sum.loops[1].count = taps[0].len();
+        let (row_step, column_step) =
+            (self.stride[0] as isize * self.in_row, self.stride[1] as isize * self.pixel);
+        let mut sides = [
+            Run { count: rows.len(), a: row_step, c: self.out_row },
+            Run { count: columns.len(), a: column_step, c: self.out_pixel },
+        ];
+        sides.sort_by_key(|side| side.count);
+        let [across, run] = sides;
+        for _ in 0..across.count {
+            let mut tile = Tile {
+                a: first.a.wrapping_offset(a),
+                b: first.b.wrapping_offset(row * self.b_taps[0] + column * self.b_taps[1]),
+                c: first.c.wrapping_offset(c),
+                finish: first.finish.at(0, 0, c),
+                ..*first
+            };
+            // SAFETY: the caller's promise; all of these taps lie in the image.
+            unsafe { lanewise()(sum, &run, &mut tile) }
+            (a, c) = (a + across.a, c + across.c);
+        }
     }
 
-    /// A sum over taps, whose numbers are set for each run.
+    /// A sum over taps, whose numbers are set for each patch.
     fn lane_sum(&self) -> Sum {
         let [down, along] = self.tap_steps();
         let mut sum = Sum::product(0, along, self.b_taps[1], 0);
@@ -115,9 +101,25 @@ impl Pass {
         [self.step[0] as isize * self.in_row, self.step[1] as isize * self.pixel]
     }
 
+    /// The positions of an axis whose taps all lie in the image.
+    fn sees_all(&self, axis: usize) -> Range<usize> {
+        let len = self.out[axis];
+        let all = |at: &usize| self.taps_inside(axis, *at) == (0..self.taps[axis]);
+        let start = (0..len).find(all).unwrap_or(len);
+        start..(start..len).rev().find(all).map_or(start, |at| at + 1)
+    }
+
     /// The taps that read a row or column inside the image, for outputs at a position of that axis.
     fn taps_inside(&self, axis: usize, position: usize) -> Range<usize> {
         let first = self.start[axis] + self.stride[axis] * position as i32;
         taps_inside(first as isize, self.step[axis] as isize, self.taps[axis], self.size[axis])
     }
+}
+
+/// Cuts a range into single positions and those `inside`, which stay together.
+fn spans(range: &Range<usize>, inside: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+    let [start, end] = [inside.start, inside.end].map(|at| at.clamp(range.start, range.end));
+    let single = |at: usize| at..at + 1;
+    let before = (range.start..start).map(single);
+    before.chain((start < end).then_some(start..end)).chain((end..range.end).map(single))
 }

@@ -35,12 +35,16 @@ macro_rules! lanewise_kernels {
         /// See [`crate::micro::Lanewise`].
         $(#[$feature])?
         unsafe fn lanewise_run(sum: &Sum, run: &crate::micro::Run, tile: &mut Tile) {
+            let neighbours = [run.a, run.c] == [PANEL as isize; 2];
             for rows in crate::split::even_lens(run.count, [$($rows),*].len()) {
                 // SAFETY: the caller's promise.
                 unsafe {
-                    match rows {
-                        $($rows => lanewise_tile::<$rows>(sum, run, tile),)*
-                        rows => unreachable!("no tile of {rows} rows"),
+                    match (rows, neighbours) {
+                        $(
+                            ($rows, true) => lanewise_tile::<$rows, true>(sum, run, tile),
+                            ($rows, false) => lanewise_tile::<$rows, false>(sum, run, tile),
+                        )*
+                        (rows, _) => unreachable!("no tile of {rows} rows"),
                     }
                 }
                 let (a, c) = (rows as isize * run.a, rows as isize * run.c);
@@ -49,28 +53,34 @@ macro_rules! lanewise_kernels {
             }
         }
 
-        /// A tile of vectors.
+        /// A tile of vectors, whose rows are [`PANEL`] apart if they are `NEIGHBOURS`.
         ///
         /// # Safety
         /// See [`crate::micro::Lanewise`].
         $(#[$feature])?
-        unsafe fn lanewise_tile<const MR: usize>(sum: &Sum, run: &crate::micro::Run, tile: &Tile) {
+        unsafe fn lanewise_tile<const MR: usize, const NEIGHBOURS: bool>(
+            sum: &Sum,
+            run: &crate::micro::Run,
+            tile: &Tile,
+        ) {
+            let (a_row, c_row) = if NEIGHBOURS { (PANEL as isize, PANEL as isize) } else { (run.a, run.c) };
             let mut acc = [[zero(); PV]; MR];
-            let mut starts = [tile.a; MR];
             for r in 0..MR {
-                prefetch_write(tile.c.wrapping_offset(r as isize * run.c));
-                starts[r] = tile.a.wrapping_offset(r as isize * run.a);
+                prefetch_write(tile.c.wrapping_offset(r as isize * c_row));
             }
             for_turns!(sum, tile, |_m, _i, depth, a, b| {
-                let mut k = (a.addr().wrapping_sub(tile.a.addr()) as isize) / size_of::<f32>() as isize;
-                let mut b = b;
+                let mut rows = [a; MR];
+                for r in 0..MR {
+                    rows[r] = a.wrapping_offset(r as isize * a_row);
+                }
+                let (mut k, mut b) = (0, b);
                 for _ in 0..depth {
                     // SAFETY: the caller promises the addresses.
-                    acc = unsafe { add_product::<MR, PV, { crate::micro::LANEWISE }>(acc, starts, b, k, 0) };
+                    acc = unsafe { add_product::<MR, PV, { crate::micro::LANEWISE }>(acc, rows, b, k, 0) };
                     (k, b) = (k + sum.a_col, b.wrapping_offset(sum.b_row));
                 }
             });
-            store_sums!(MR, PV, acc, |i| i as isize * run.c, &Rows::strided(run.a, run.c), tile);
+            store_sums!(MR, PV, acc, |i| i as isize * c_row, &Rows::strided(a_row, c_row), tile);
         }
     };
 }
