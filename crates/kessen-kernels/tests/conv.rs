@@ -250,6 +250,9 @@ fn work_cut_into_many_tasks() {
     check(ConvDesc::new(40, 4, 5, [20, 18], 3).plain().plain_output());
     check(ConvDesc::new(0, 3, 5, [20, 18], 3).plain().plain_output());
     check(ConvDesc::new(1, 160, 640, [6, 6], 3).padding(1));
+    // Depthwise, with tasks that begin and end within a row.
+    check(ConvDesc::new(37, 16, 16, [9, 11], 3).groups(16).padding(1));
+    check(ConvDesc::new(61, 20, 20, [7, 13], 5).groups(20).padding(2).stride(2));
     check(ConvDesc::new(0, 16, 16, [6, 6], 3));
 }
 
