@@ -12,9 +12,14 @@ pub(crate) fn even(len: usize, most: usize, index: usize) -> Range<usize> {
 
 /// The lengths of the ranges of [`even`], in turn; none of nothing.
 pub(crate) fn even_lens(len: usize, most: usize) -> impl Iterator<Item = usize> {
+    even_runs(len, most).into_iter().flat_map(|(parts, len)| std::iter::repeat_n(len, parts))
+}
+
+/// How many of the ranges of [`even`] follow each other with one length, and that, twice.
+pub(crate) fn even_runs(len: usize, most: usize) -> [(usize, usize); 2] {
     let parts = len.div_ceil(most);
     let (short, longer) = (len / parts.max(1), len % parts.max(1));
-    (0..parts).map(move |index| short + usize::from(index < longer))
+    [(longer, short + 1), (parts - longer, short)]
 }
 
 /// Splits `len` into `parts` nearly equal ranges and returns the `index`-th.

@@ -6,7 +6,7 @@ mod reference;
 
 use common::{Exact, Guarded, assert_close, everywhere, noise};
 use kessen_kernels::conv::{self, ConvDesc, Layout};
-use kessen_kernels::epilogue::{Activation, Bias, Epilogue};
+use kessen_kernels::epilogue::{Activation, Epilogue};
 use reference::{block, reference, unblock};
 
 fn check(d: ConvDesc) {
@@ -90,26 +90,24 @@ fn fused(d: &ConvDesc, x: &[f32], w: &[f32], sums: &[Exact], what: &str) {
         true => residual.clone(),
         false => block(&residual, d.batch, d.filters, oh * ow, 0.0),
     };
-    let epilogue = Epilogue {
-        bias: Bias::PerColumn(&bias),
-        residual: Some(&laid_out),
-        activation: Activation::Relu,
-        ..Epilogue::store()
-    };
-    let mut y = Guarded::nan(d.output_len());
-    conv::forward(d, x, w, &epilogue, y.get_mut(), &mut vec![f32::NAN; conv::forward_scratch(d)]);
-    y.check(what);
-    let want: Vec<Exact> = (0..sums.len())
-        .map(|at| {
-            let mut sum = sums[at];
-            sum.add(bias[at / (oh * ow) % d.filters] as f64);
-            sum.add(residual[at] as f64);
-            Exact { value: sum.value.max(0.0), ..sum }
-        })
-        .collect();
     let terms = d.channels / d.groups * d.kernel[0] * d.kernel[1];
-    let got = if plain { y.get().to_vec() } else { unblock(y.get(), d.batch, d.filters, oh * ow) };
-    assert_close(&got, &want, terms, 2.0, &format!("{what} fused"));
+    for (slope, activation) in [(0.0, Activation::Relu), (0.25, Activation::LeakyRelu(0.25))] {
+        let bias_and_residual = Epilogue::store().bias(&bias).residual(&laid_out);
+        let epilogue = bias_and_residual.activation(activation);
+        let mut y = Guarded::nan(d.output_len());
+        conv::forward(d, x, w, &epilogue, y.get_mut(), &mut vec![f32::NAN; conv::forward_scratch(d)]);
+        y.check(what);
+        let want: Vec<Exact> = (0..sums.len())
+            .map(|at| {
+                let mut sum = sums[at];
+                sum.add(bias[at / (oh * ow) % d.filters] as f64);
+                sum.add(residual[at] as f64);
+                Exact { value: sum.value.max(slope * sum.value), ..sum }
+            })
+            .collect();
+        let got = if plain { y.get().to_vec() } else { unblock(y.get(), d.batch, d.filters, oh * ow) };
+        assert_close(&got, &want, terms, 2.0, &format!("{what} fused with {activation:?}"));
+    }
 }
 
 #[test]
@@ -120,6 +118,14 @@ fn channels_and_odd_sizes() {
     }
     check(ConvDesc::new(3, 20, 20, [1, 1], 1));
     check(ConvDesc::new(1, 64, 64, [15, 29], 3).padding(1));
+}
+
+/// Images whose pixels fill tiles but for one: the tile at their end goes on in the next image.
+#[test]
+fn single_pixels_of_several_images() {
+    for size in [[5, 7], [3, 9], [5, 11], [1, 13], [1, 5], [9, 9]] {
+        check(ConvDesc::new(3, 40, 24, size, 1));
+    }
 }
 
 #[test]

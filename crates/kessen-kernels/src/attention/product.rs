@@ -136,12 +136,13 @@ impl Product {
                     soon: Soon::NONE,
                     finish: Finish { alpha: self.factor, ..Finish::plain(self.accumulate) },
                 };
-                let kernel = match neighbours && nv <= 2 {
-                    true => family.pixels(count, nv),
-                    false => family.kernel(count, nv, a_row == 1),
-                };
                 // SAFETY: the caller's promise; tiles don't overlap.
-                unsafe { kernel(sum, &places, &tile) }
+                unsafe {
+                    match neighbours && nv <= 2 {
+                        true => family.pixels(count, nv)(sum, &tile),
+                        false => family.kernel(count, nv, a_row == 1)(sum, &places, &tile),
+                    }
+                }
                 row += count;
             }
             panel += nv;

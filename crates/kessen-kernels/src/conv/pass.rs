@@ -7,7 +7,7 @@
 
 use super::moments::{Moments, Partials};
 use crate::micro::{Clip, Family, Finish, List, Listed, Loop, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
-use crate::split::{even, even_lens};
+use crate::split::{even, even_runs};
 use crate::threads;
 use std::ops::Range;
 
@@ -276,32 +276,28 @@ impl Pass {
             && self.pixel == if listed.is_some() { 1 } else { family.pixel as isize }
             && self.a_col == 1
             && self.out_pixel == PANEL as isize;
-        let pixel_rows = Rows::strided(self.pixel, PANEL as isize);
         let mut next = self.pixel_of(pixels.first);
-        for _ in 0..pixels.runs {
-            for count in even_lens(pixels.count, tall) {
-                let first = next;
-                next = self.pixel_behind(first, count);
-                let mut tile = tile;
-                if neighbours && let Some([a, c]) = self.run_of(first, count) {
-                    tile.a = tile.a.wrapping_offset(a);
-                    tile.c = tile.c.wrapping_offset(c);
-                    tile.finish = tile.finish.at(0, 0, c);
-                    let kernel = match listed {
-                        Some(listed) => listed.unit(count, nv),
-                        None => family.pixels(count, nv),
-                    };
-                    // SAFETY: the caller's promise.
-                    unsafe { kernel(sum, &pixel_rows, &tile) }
-                    continue;
-                }
-                let rows = self.rows(first, count);
-                let kernel = match listed {
-                    Some(listed) => listed.kernel(count, nv),
-                    None => family.kernel(count, nv, false),
-                };
+        let runs = (0..pixels.runs).flat_map(|_| even_runs(pixels.count, tall));
+        for (mut tiles, count) in runs {
+            while tiles > 0 {
+                let first @ [n, p, q] = next;
+                let together = if neighbours { self.together(first, count, tiles) } else { 0 };
+                let done = if self.taps == [1, 1] { together.max(1) } else { 1 };
+                let rows = (together == 0).then(|| self.rows(first, count));
+                let [a, c] = if together > 0 { self.places(n, p, q) } else { [0; 2] };
+                let tile = tile.moved(a, c);
                 // SAFETY: the caller's promise.
-                unsafe { kernel(sum, &rows, &tile) }
+                unsafe {
+                    match (listed, rows) {
+                        (None, None) if self.taps == [1, 1] => family.pixel_run(count, nv)(sum, done, &tile),
+                        (None, None) => family.pixels(count, nv)(sum, &tile),
+                        (None, Some(rows)) => family.kernel(count, nv, false)(sum, &rows, &tile),
+                        (Some(listed), None) => listed.pixel_run(count, nv)(sum, done, &tile),
+                        (Some(listed), Some(rows)) => listed.kernel(count, nv)(sum, &rows, &tile),
+                    }
+                }
+                next = self.pixel_behind(first, done * count);
+                tiles -= done;
             }
         }
     }
@@ -355,18 +351,20 @@ impl Pass {
         }
     }
 
-    /// Where an output pixel lies in the input and in the output, if `count` from it on follow each other without a gap in both
-    /// and no tap leaves the image. For steps of one pixel in the input.
-    fn run_of(&self, [n, p, q]: [usize; 3], count: usize) -> Option<[isize; 2]> {
+    /// How many of `tiles` tiles of `count` pixels each, from an output pixel on, follow each other without a gap in input and
+    /// output, and with all taps in the image. For steps of one pixel in the input.
+    fn together(&self, [_, p, q]: [usize; 3], count: usize, tiles: usize) -> usize {
         let [oh, ow] = self.out;
         let [h, w] = self.first_tap(p, q);
-        let inside = if self.is_seamless() {
-            p * ow + q + count <= oh * ow
+        let pixels = if self.is_seamless() {
+            oh * ow - (p * ow + q)
+        } else if self.leaves(0, h) || self.leaves(1, w) {
+            0
         } else {
-            q + count <= ow
-                && !(self.leaves(0, h) || self.leaves(1, w) || self.leaves(1, w + count as i32 - 1))
+            let last = w + (self.step[1] * (self.taps[1] as i32 - 1)).max(0);
+            (ow - q).min((self.size[1] as i32 - last) as usize)
         };
-        inside.then(|| self.places(n, p, q))
+        tiles.min(pixels / count)
     }
 
     /// Image, row and column of an output pixel.

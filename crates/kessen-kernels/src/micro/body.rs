@@ -23,11 +23,15 @@ macro_rules! micro_kernels {
             pixels_two: &[$(pixel_tile::<$two, { 2 * PV }, false>),*],
             asking_one: &[$(pixel_tile::<$one, { PV }, true>),*],
             asking_two: &[$(pixel_tile::<$two, { 2 * PV }, true>),*],
+            runs_one: &[$(pixel_run::<$one, { PV }>),*],
+            runs_two: &[$(pixel_run::<$two, { 2 * PV }>),*],
             pixel: PIXEL,
             unit_one: &[$(tile::<$unit_one, { PV }, UNIT>),*],
             unit_two: &[$(tile::<$unit_two, { 2 * PV }, UNIT>),*],
             dots,
         };
+
+        crate::micro::pixels::pixel_kernels!($(#[$feature])?);
 
         /// Distance of neighbouring pixels of a blocked image.
         const PIXEL: usize = PANEL / $words;
@@ -153,35 +157,6 @@ macro_rules! micro_kernels {
             store_sums!(MR, R, acc, |i| rows.c[i], rows, tile);
         }
 
-        /// A tile whose rows are neighbouring pixels, [`PIXEL`] apart in `A` and [`PANEL`] apart in `C`: one register says where
-        /// they lie. The rows of `C` are asked for evenly along the turns of the loops, and where it `ASKS`, [`Soon::b`] too.
-        ///
-        /// # Safety
-        /// See [`super::Kernel`]; the rows are as said.
-        $(#[$feature])?
-        unsafe fn pixel_tile<const MR: usize, const R: usize, const ASKS: bool>(sum: &Sum, rows: &Rows, tile: &Tile) {
-            let mut acc = [[zero(); R]; MR];
-            let each = MR.div_ceil(sum.turns().max(1));
-            let (mut row, mut turn) = (0, tile.soon.tile);
-            for_turns!(sum, tile, |m, i, depth, a, b| {
-                if ASKS {
-                    turn = ask_for_b::<R>(&tile.soon, sum, b, depth, turn);
-                }
-                let end = (row + each).min(MR);
-                while row < end {
-                    ask_for_row::<R>(tile, (row * PANEL) as isize);
-                    row += 1;
-                }
-                if sum.ahead != 0 && m == 0 && i == 0 {
-                    for r in 0..MR {
-                        prefetch_far(a.wrapping_offset(sum.ahead + (r * PIXEL) as isize));
-                    }
-                }
-                add_products!(MR, R, PIXELS, acc, [a; MR], b, 0..depth, sum, Soon::NONE);
-            });
-            store_sums!(MR, R, acc, |i| (i * PANEL) as isize, rows, tile);
-        }
-
         /// Asks for a row of `C`, which is at `at`, and of the residual.
         $(#[$feature])?
         #[inline]
@@ -193,26 +168,6 @@ macro_rules! micro_kernels {
                     prefetch(tile.finish.residual.wrapping_offset(at));
                 }
             }
-        }
-
-        /// Asks for the part of another `B` that belongs to a turn which reads `depth` rows at `b`, if `turn`, the number of turns
-        /// left to other tiles, is 0. Returns what is left at the next turn.
-        $(#[$feature])?
-        #[inline]
-        fn ask_for_b<const R: usize>(soon: &Soon, sum: &Sum, b: *const f32, depth: usize, turn: usize) -> usize {
-            if soon.b == 0 {
-                return turn;
-            }
-            if turn > 0 {
-                return turn - 1;
-            }
-            for r in (0..R).step_by(PV) {
-                let b = b.wrapping_offset(soon.b + place(r, sum.b_panel));
-                for k in 0..depth {
-                    prefetch_far(b.wrapping_offset(k as isize * sum.b_row));
-                }
-            }
-            soon.tiles - 1
         }
 
         /// Adds one product, `k` behind `p`.
@@ -347,6 +302,7 @@ macro_rules! float_kernels {
     ($(#[$feature:meta])?; terms: $terms:literal, one: [$($one:literal)*], two: [$($two:literal)*], four: [$($four:literal)*],
      unit_one: [$($unit_one:literal)*], unit_two: [$($unit_two:literal)*]) => {
         use crate::micro::body::{add_products, for_each, for_turns, store_sums};
+        use crate::micro::listed::add_listed;
 
         crate::micro::body::micro_kernels!(
             $(#[$feature])?; product: fma, words: 1, terms: $terms, one: [$($one)*], two: [$($two)*], four: [$($four)*],
@@ -401,10 +357,13 @@ macro_rules! add_products {
     };
 }
 
-/// Adds what belongs to a tile's sums and stores them; row `$i` lies at `$row` in `C`. A macro, since the sums should stay in
-/// their registers.
+/// Adds what belongs to a tile's sums and stores them; row `$i` lies at `$row` in `C`, behind the tile's place for one further
+/// along. A macro, since the sums should stay in their registers.
 macro_rules! store_sums {
     ($mr:expr, $r:expr, $acc:ident, |$i:ident| $row:expr, $rows:expr, $tile:ident) => {
+        store_sums!($mr, $r, $acc, |$i| $row, $rows, $tile, further: 0)
+    };
+    ($mr:expr, $r:expr, $acc:ident, |$i:ident| $row:expr, $rows:expr, $tile:ident, further: $along:expr) => {
         if $tile.tail == PANEL && $tile.finish.is_simple() {
             // SAFETY: `C` and the residual are readable, `C` is writable at the tile's columns, with one bias for each.
             unsafe {
@@ -422,11 +381,11 @@ macro_rules! store_sums {
                 }
                 if !$tile.finish.residual.is_null() {
                     for_each!($mr, $r, |$i, r| $acc[$i][r] =
-                        add($acc[$i][r], load($tile.finish.residual.offset($row + place(r, $tile.c_panel)))));
+                        add($acc[$i][r], load($tile.finish.residual.offset($along + $row + place(r, $tile.c_panel)))));
                 }
                 if $tile.finish.accumulate {
                     for_each!($mr, $r, |$i, r| $acc[$i][r] =
-                        add($acc[$i][r], load($tile.c.offset($row + place(r, $tile.c_panel)))));
+                        add($acc[$i][r], load($tile.c.offset($along + $row + place(r, $tile.c_panel)))));
                 }
                 match $tile.finish.activation {
                     Activation::Relu => for_each!($mr, $r, |$i, r| $acc[$i][r] = max(zero(), $acc[$i][r])),
@@ -436,13 +395,13 @@ macro_rules! store_sums {
                     }
                     _ => {}
                 }
-                for_each!($mr, $r, |$i, r| store($tile.c.offset($row + place(r, $tile.c_panel)), $acc[$i][r]));
+                for_each!($mr, $r, |$i, r| store($tile.c.offset($along + $row + place(r, $tile.c_panel)), $acc[$i][r]));
             }
-            return;
+        } else {
+            let sums = $acc;
+            // SAFETY: the caller promises the addresses.
+            unsafe { finish::<$r>(&sums, $rows, &$tile.moved(0, $along)) };
         }
-        let sums = $acc;
-        // SAFETY: the caller promises the addresses.
-        unsafe { finish::<$r>(&sums, $rows, $tile) };
     };
 }
 

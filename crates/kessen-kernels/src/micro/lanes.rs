@@ -47,9 +47,7 @@ macro_rules! lanewise_kernels {
                         (rows, _) => unreachable!("no tile of {rows} rows"),
                     }
                 }
-                let (a, c) = (rows as isize * run.a, rows as isize * run.c);
-                (tile.a, tile.c) = (tile.a.wrapping_offset(a), tile.c.wrapping_offset(c));
-                tile.finish = tile.finish.at(0, 0, c);
+                *tile = tile.moved(rows as isize * run.a, rows as isize * run.c);
             }
         }
 

@@ -1,7 +1,7 @@
 //! Kernels of sums whose terms are listed one by one: the taps of a kernel in a plain image, where runs of neighbouring terms
 //! are as short as a kernel's rows. A nest of loops would spend as much on its turns as on the products.
 
-use super::{Kernel, by_isa};
+use super::{Kernel, PixelRun, by_isa};
 
 /// Where one term of a sum lies, behind a tile's `A` and `B`.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +61,9 @@ pub(crate) struct Listed {
     pub(super) unit_one: &'static [Kernel],
     pub(super) unit_two: &'static [Kernel],
     pub(super) unit_four: &'static [Kernel],
+    /// The same for tiles one behind the other, whose rows are [`super::PANEL`] apart in `C`.
+    pub(super) runs_one: &'static [PixelRun],
+    pub(super) runs_two: &'static [PixelRun],
 }
 
 impl Listed {
@@ -82,6 +85,11 @@ impl Listed {
             _ => self.unit_four[rows - 1],
         }
     }
+
+    /// The kernel for tiles of `rows` neighbouring pixels each, and one or two panels.
+    pub fn pixel_run(&self, rows: usize, panels: usize) -> PixelRun {
+        if panels == 1 { self.runs_one[rows - 1] } else { self.runs_two[rows - 1] }
+    }
 }
 
 /// Expands to the listed kernels of the instruction set whose [`super::body::micro_kernels`] are in the same module.
@@ -94,6 +102,8 @@ macro_rules! listed_kernels {
             unit_one: &[$(listed_tile::<$one, { PV }, UNIT>),*],
             unit_two: &[$(listed_tile::<$two, { 2 * PV }, UNIT>),*],
             unit_four: &[$(listed_tile::<$four, { 4 * PV }, UNIT>),*],
+            runs_one: &[$(listed_run::<$one, { PV }>),*],
+            runs_two: &[$(listed_run::<$two, { 2 * PV }>),*],
         };
 
         /// A tile whose terms are those of [`Sum::list`], for each turn of the outermost loop.
@@ -108,34 +118,60 @@ macro_rules! listed_kernels {
                 ask_for_row::<R>(tile, rows.c[r]);
                 starts[r] = tile.a.wrapping_offset(rows.a[r]);
             }
-            let (turns, list) = (sum.loops[0], sum.list);
-            let (mut a, mut b, mut moved) = (tile.a, tile.b, 0);
-            for _ in 0..turns.count {
-                // Neighbours are all found from one register, which moves; other rows stay, and the terms move.
-                let (p, k) = if MODE == UNIT { ([a; MR], 0) } else { (starts, moved) };
-                let mut at = 0;
-                // SAFETY: the caller promises the addresses.
-                unsafe {
-                    while at + TERMS <= list.len {
-                        for t in 0..TERMS {
-                            let term = *list.terms.add(at + t);
-                            let b = b.wrapping_offset(term.b as isize);
-                            acc = add_product::<MR, R, MODE>(acc, p, b, k + term.a as isize, sum.b_panel);
-                        }
-                        at += TERMS;
-                    }
-                    while TERMS > 1 && at < list.len {
-                        let term = *list.terms.add(at);
-                        let b = b.wrapping_offset(term.b as isize);
-                        acc = add_product::<MR, R, MODE>(acc, p, b, k + term.a as isize, sum.b_panel);
-                        at += 1;
-                    }
-                }
-                (a, b, moved) = (a.wrapping_offset(turns.a), b.wrapping_offset(turns.b), moved + turns.a);
-            }
+            add_listed!(MR, R, MODE, acc, starts, tile.a, tile.b, sum);
             store_sums!(MR, R, acc, |i| rows.c[i], rows, tile);
+        }
+
+        /// Tiles of neighbouring pixels.
+        ///
+        /// # Safety
+        /// See [`crate::micro::PixelRun`]; pixels are neighbours, and the list is readable.
+        $(#[$feature])?
+        unsafe fn listed_run<const MR: usize, const R: usize>(sum: &Sum, tiles: usize, tile: &Tile) {
+            for number in 0..tiles {
+                let along = (number * MR * PANEL) as isize;
+                let mut acc = [[zero(); R]; MR];
+                for r in 0..MR {
+                    ask_for_row::<R>(tile, along + (r * PANEL) as isize);
+                }
+                let a = tile.a.wrapping_add(number * MR);
+                add_listed!(MR, R, UNIT, acc, [a; MR], a, tile.b, sum);
+                store_sums!(MR, R, acc, |i| (i * PANEL) as isize, &Rows::strided(1, PANEL as isize), tile, further: along);
+            }
         }
     };
 }
 
-pub(super) use listed_kernels;
+/// Adds the listed terms for each turn of the outermost loop, whose first terms lie at `$starts` by row (at `$a` where rows
+/// are neighbours) and at `$b`. A macro, since the sums should stay in their registers.
+macro_rules! add_listed {
+    ($mr:expr, $r:expr, $mode:expr, $acc:ident, $starts:expr, $a:expr, $b:expr, $sum:ident) => {
+        let (turns, list) = ($sum.loops[0], $sum.list);
+        let (mut a, mut b, mut moved) = ($a, $b, 0);
+        for _ in 0..turns.count {
+            // Neighbours are all found from one register, which moves; other rows stay, and the terms move.
+            let (p, k) = if $mode == UNIT { ([a; $mr], 0) } else { ($starts, moved) };
+            let mut at = 0;
+            // SAFETY: the caller of the kernel promises the addresses.
+            unsafe {
+                while at + TERMS <= list.len {
+                    for t in 0..TERMS {
+                        let term = *list.terms.add(at + t);
+                        let b = b.wrapping_offset(term.b as isize);
+                        $acc = add_product::<$mr, $r, $mode>($acc, p, b, k + term.a as isize, $sum.b_panel);
+                    }
+                    at += TERMS;
+                }
+                while TERMS > 1 && at < list.len {
+                    let term = *list.terms.add(at);
+                    let b = b.wrapping_offset(term.b as isize);
+                    $acc = add_product::<$mr, $r, $mode>($acc, p, b, k + term.a as isize, $sum.b_panel);
+                    at += 1;
+                }
+            }
+            (a, b, moved) = (a.wrapping_offset(turns.a), b.wrapping_offset(turns.b), moved + turns.a);
+        }
+    };
+}
+
+pub(super) use {add_listed, listed_kernels};

@@ -33,6 +33,7 @@ mod listed;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 mod pairs;
+mod pixels;
 pub(crate) mod scalar;
 
 use crate::epilogue::Activation;
@@ -40,6 +41,7 @@ use crate::isa::Isa;
 use crate::split::share;
 pub(crate) use lanes::{Lanewise, Run, lanewise};
 pub(crate) use listed::{List, Listed, Term};
+pub(crate) use pixels::{PixelRun, Pixels};
 
 /// The static of this name that belongs to the active instruction set.
 macro_rules! by_isa {
@@ -171,6 +173,15 @@ pub(crate) struct Tile {
     pub finish: Finish,
 }
 
+impl Tile {
+    /// The tile that lies so far behind it in `A` and in `C`.
+    #[inline]
+    pub fn moved(self, a: isize, c: isize) -> Tile {
+        let finish = self.finish.at(0, 0, c);
+        Tile { a: self.a.wrapping_offset(a), c: self.c.wrapping_offset(c), finish, ..self }
+    }
+}
+
 /// What a tile asks for while it is computed, so that memory brings what later tiles read. Need not be readable.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Soon {
@@ -280,12 +291,15 @@ pub(crate) struct Family {
     one: &'static [Kernel],
     two: &'static [Kernel],
     four: &'static [Kernel],
-    /// The same for rows that are neighbouring pixels, `pixel` apart in `A`, [`PANEL`] apart in `C`, of dense sums.
-    pixels_one: &'static [Kernel],
-    pixels_two: &'static [Kernel],
+    /// The same for tiles of neighbouring pixels.
+    pixels_one: &'static [Pixels],
+    pixels_two: &'static [Pixels],
     /// The same, and they ask for [`Soon::b`], which costs small tiles some percent.
-    asking_one: &'static [Kernel],
-    asking_two: &'static [Kernel],
+    asking_one: &'static [Pixels],
+    asking_two: &'static [Pixels],
+    /// The same for tiles one behind the other.
+    runs_one: &'static [PixelRun],
+    runs_two: &'static [PixelRun],
     /// Distance of a blocked image's pixels.
     pub pixel: usize,
     /// The same for rows of `A` that are neighbours (`a[i] = i`).
@@ -358,21 +372,6 @@ impl Family {
     /// Most neighbouring rows (`a[i] = i`) of a kernel with one panel.
     pub fn unit_rows(&self) -> usize {
         self.unit_one.len()
-    }
-
-    /// The kernel for `rows` neighbouring pixels and one or two panels, which promises [`Self::pixel_rows`] and a dense sum.
-    pub fn pixels(&self, rows: usize, panels: usize) -> Kernel {
-        if panels == 1 { self.pixels_one[rows - 1] } else { self.pixels_two[rows - 1] }
-    }
-
-    /// [`Self::pixels`], asking for another `B` meanwhile.
-    pub fn asking(&self, rows: usize, panels: usize) -> Kernel {
-        if panels == 1 { self.asking_one[rows - 1] } else { self.asking_two[rows - 1] }
-    }
-
-    /// The rows of a tile of neighbouring pixels.
-    pub fn pixel_rows(&self) -> Rows {
-        Rows::strided(self.pixel as isize, PANEL as isize)
     }
 
     /// The kernel for `rows` rows and `panels` panels; `unit` promises that `Rows::a[i] = i` and no clipping.

@@ -249,7 +249,6 @@ impl Job<'_> {
         let mut sum = Sum::product(PANEL, 1, PANEL as isize, u_panel as isize);
         sum.loops[0] = Loop { count: ins, a: block_step as isize, b: block as isize };
         sum.depth_last = self.desc.channels - (ins - 1) * PANEL;
-        let rows = self.family.pixel_rows();
         let wide = self.family.panels_for(of.size).min(2);
         // Weights from afar are asked for while the products before theirs are made.
         let asks = !are_weights_near(ins, self.desc.filters.div_ceil(PANEL));
@@ -279,7 +278,7 @@ impl Job<'_> {
                     let kernel =
                         if asks { self.family.asking(tall, nv) } else { self.family.pixels(tall, nv) };
                     // SAFETY: inside `v`, `u` and `m`.
-                    unsafe { kernel(&sum, &rows, &tile) }
+                    unsafe { kernel(&sum, &tile) }
                 }
                 panel += nv;
             }
