@@ -62,7 +62,7 @@ impl Pass {
         let taps = [self.taps_inside(0, rows.start), self.taps_inside(1, columns.start)];
         let (row, column) = (taps[0].start as isize, taps[1].start as isize);
         let [down, along] = self.tap_steps();
-        let [mut a, mut c] = self.places(n, rows.start, columns.start);
+        let [mut a, c] = self.places(n, rows.start, columns.start);
         a += row * down + column * along;
         (sum.depth, sum.depth_last) = (taps[1].len(), taps[1].len());
         sum.loops[1].count = taps[0].len();
@@ -73,19 +73,12 @@ impl Pass {
             Run { count: columns.len(), a: column_step, c: self.out_pixel },
         ];
         sides.sort_by_key(|side| side.count);
-        let [across, run] = sides;
-        for _ in 0..across.count {
-            let mut tile = Tile {
-                a: first.a.wrapping_offset(a),
-                b: first.b.wrapping_offset(row * self.b_taps[0] + column * self.b_taps[1]),
-                c: first.c.wrapping_offset(c),
-                finish: first.finish.at(0, 0, c),
-                ..*first
-            };
-            // SAFETY: the caller's promise; all of these taps lie in the image.
-            unsafe { lanewise()(sum, &run, &mut tile) }
-            (a, c) = (a + across.a, c + across.c);
-        }
+        let tile = Tile {
+            b: first.b.wrapping_offset(row * self.b_taps[0] + column * self.b_taps[1]),
+            ..first.moved(a, c)
+        };
+        // SAFETY: the caller's promise; all of these taps lie in the image.
+        unsafe { lanewise()(sum, &sides, &tile) }
     }
 
     /// A sum over taps, whose numbers are set for each patch.

@@ -381,7 +381,7 @@ impl Job<'_> {
         let each = |tap: [usize; 2], count: usize, q: &Range<usize>, accumulate: bool| {
             let p = self.desc.inside(0, tap[0], &rows);
             let (sum, a, b) = self.terms(images.len(), &p, q, tap);
-            let mut tile = Tile {
+            let tile = Tile {
                 a: x.wrapping_offset(a),
                 b: dy.wrapping_offset(b),
                 c: dw.wrapping_add((tap[0] * kw + tap[1]) * PANEL),
@@ -392,7 +392,7 @@ impl Job<'_> {
             };
             let run = Run { count, a: d.dilation[1] as isize * BLOCK, c: BLOCK };
             // SAFETY: terms lie inside `x` and `dy`, the taps inside this task's block.
-            unsafe { kernel(&sum, &run, &mut tile) }
+            unsafe { kernel(&sum, &[Run::ONCE, run], &tile) }
         };
         for r in 0..kh {
             for index in 0..kw.div_ceil(TOGETHER) {

@@ -1,6 +1,6 @@
 //! Kernels that multiply lane by lane: rows of `A` are vectors of 16 instead of scalars, as depthwise convolutions need. A tile
-//! has few products, so these do nothing but those: no clipping, nothing asked for but `C`; and they take rows of any number,
-//! which they cut into tiles themselves.
+//! has few products, so these do nothing but those: no clipping, nothing asked for but `C`; and they take patches of rows, which
+//! they cut into tiles themselves.
 
 use super::{Sum, Tile, by_isa};
 
@@ -12,73 +12,105 @@ pub(crate) struct Run {
     pub c: isize,
 }
 
-/// A compiled kernel, of one panel. The tile, which is the run's first, moves along the run.
+impl Run {
+    /// A single row.
+    pub const ONCE: Run = Run { count: 1, a: 0, c: 0 };
+}
+
+/// Where a tile's operands begin.
+pub(super) struct Operands {
+    pub a: *const f32,
+    pub b: *const f32,
+}
+
+/// A compiled kernel, of one panel: runs of rows, the first of which begins with the tile. The first [`Run`] says how many and
+/// where, the second how long they are.
 ///
 /// # Safety
 /// As for [`super::Kernel`], with 16 floats at each row of `A`.
-pub(crate) type Lanewise = unsafe fn(&Sum, &Run, &mut Tile);
+pub(crate) type Lanewise = unsafe fn(&Sum, &[Run; 2], &Tile);
 
 /// The kernel of the active instruction set.
 pub(crate) fn lanewise() -> Lanewise {
-    *by_isa!(LANEWISE_RUN)
+    *by_isa!(LANEWISE_RUNS)
 }
 
 /// Expands to the lanewise kernel of the instruction set whose [`super::body::micro_kernels`] are in the same module.
 macro_rules! lanewise_kernels {
     ($(#[$feature:meta])?; [$($rows:literal)*]) => {
-        /// The lanewise kernel of this instruction set.
-        pub(in crate::micro) static LANEWISE_RUN: crate::micro::Lanewise = lanewise_run;
+        use crate::micro::lanes::{Operands, Run};
 
-        /// Cuts a run into tiles.
+        /// The lanewise kernel of this instruction set.
+        pub(in crate::micro) static LANEWISE_RUNS: crate::micro::Lanewise = lanewise_runs;
+
+        /// Cuts runs into tiles.
         ///
         /// # Safety
         /// See [`crate::micro::Lanewise`].
         $(#[$feature])?
-        unsafe fn lanewise_run(sum: &Sum, run: &crate::micro::Run, tile: &mut Tile) {
-            let neighbours = [run.a, run.c] == [PANEL as isize; 2];
-            for rows in crate::split::even_lens(run.count, [$($rows),*].len()) {
+        unsafe fn lanewise_runs(sum: &Sum, patch: &[Run; 2], tile: &Tile) {
+            let [across, run] = *patch;
+            let step = if run.c == PANEL as isize { run.a / PANEL as isize } else { 0 };
+            let mut first = *tile;
+            for (count, rows) in crate::split::even_runs(run.count, [$($rows),*].len()) {
+                let tiles = Run { count, a: rows as isize * run.a, c: rows as isize * run.c };
+                if count == 0 {
+                    continue;
+                }
                 // SAFETY: the caller's promise.
                 unsafe {
-                    match (rows, neighbours) {
+                    match (rows, step) {
                         $(
-                            ($rows, true) => lanewise_tile::<$rows, true>(sum, run, tile),
-                            ($rows, false) => lanewise_tile::<$rows, false>(sum, run, tile),
+                            ($rows, 1) => lanewise_tiles::<$rows, 1>(sum, &[across, tiles], &run, &first),
+                            ($rows, 2) => lanewise_tiles::<$rows, 2>(sum, &[across, tiles], &run, &first),
+                            ($rows, _) => lanewise_tiles::<$rows, 0>(sum, &[across, tiles], &run, &first),
                         )*
                         (rows, _) => unreachable!("no tile of {rows} rows"),
                     }
                 }
-                *tile = tile.moved(rows as isize * run.a, rows as isize * run.c);
+                first = first.moved(count as isize * tiles.a, count as isize * tiles.c);
             }
         }
 
-        /// A tile of vectors, whose rows are [`PANEL`] apart if they are `NEIGHBOURS`.
+        /// Tiles of vectors, in runs. Rows are `STEP` panels apart in `A` and one in `C`, or, where that is 0, as `rows` says.
         ///
         /// # Safety
         /// See [`crate::micro::Lanewise`].
         $(#[$feature])?
-        unsafe fn lanewise_tile<const MR: usize, const NEIGHBOURS: bool>(
+        unsafe fn lanewise_tiles<const MR: usize, const STEP: usize>(
             sum: &Sum,
-            run: &crate::micro::Run,
+            [across, along]: &[Run; 2],
+            rows: &Run,
             tile: &Tile,
         ) {
-            let (a_row, c_row) = if NEIGHBOURS { (PANEL as isize, PANEL as isize) } else { (run.a, run.c) };
-            let mut acc = [[zero(); PV]; MR];
-            for r in 0..MR {
-                prefetch_write(tile.c.wrapping_offset(r as isize * c_row));
+            let (a_row, c_row) = match STEP {
+                0 => (rows.a, rows.c),
+                _ => ((STEP * PANEL) as isize, PANEL as isize),
+            };
+            for run in 0..across.count as isize {
+                let (mut a_at, mut c_at) = (run * across.a, run * across.c);
+                for _ in 0..along.count {
+                    let mut acc = [[zero(); PV]; MR];
+                    for r in 0..MR {
+                        prefetch_write(tile.c.wrapping_offset(c_at + r as isize * c_row));
+                    }
+                    let operands = Operands { a: tile.a.wrapping_offset(a_at), b: tile.b };
+                    for_turns!(sum, operands, |_m, _i, depth, a, b| {
+                        let mut starts = [a; MR];
+                        for r in 0..MR {
+                            starts[r] = a.wrapping_offset(r as isize * a_row);
+                        }
+                        let (mut k, mut b) = (0, b);
+                        for _ in 0..depth {
+                            // SAFETY: the caller promises the addresses.
+                            acc = unsafe { add_product::<MR, PV, LANEWISE>(acc, starts, b, k, 0) };
+                            (k, b) = (k + sum.a_col, b.wrapping_offset(sum.b_row));
+                        }
+                    });
+                    store_sums!(MR, PV, acc, |i| i as isize * c_row, &Rows::strided(a_row, c_row), tile, further: c_at);
+                    (a_at, c_at) = (a_at + along.a, c_at + along.c);
+                }
             }
-            for_turns!(sum, tile, |_m, _i, depth, a, b| {
-                let mut rows = [a; MR];
-                for r in 0..MR {
-                    rows[r] = a.wrapping_offset(r as isize * a_row);
-                }
-                let (mut k, mut b) = (0, b);
-                for _ in 0..depth {
-                    // SAFETY: the caller promises the addresses.
-                    acc = unsafe { add_product::<MR, PV, { crate::micro::LANEWISE }>(acc, rows, b, k, 0) };
-                    (k, b) = (k + sum.a_col, b.wrapping_offset(sum.b_row));
-                }
-            });
-            store_sums!(MR, PV, acc, |i| i as isize * c_row, &Rows::strided(a_row, c_row), tile);
         }
     };
 }
