@@ -2,8 +2,8 @@
 //! and pixels lie. All rows that a tile reads or writes are then neighbours.
 
 use super::row::Sight;
-use crate::micro::{Family, Finish, Loop, PANEL, Rows, Soon, Sum, Tile};
-use crate::split::even_lens;
+use crate::micro::{Family, Finish, Loop, PANEL, Rows, Run, Soon, Sum, Tile};
+use crate::split::{even_lens, even_runs};
 use std::ops::Range;
 
 /// Rows of the tiles that share a strip at most.
@@ -124,26 +124,32 @@ impl Product {
         let mut panel = panels.start;
         while panel < panels.end {
             let nv = Family::fitting(wide, panels.end - panel);
+            let together = neighbours && nv <= 2;
             let tail = (self.n - panel * PANEL).min(nv * PANEL) - (nv - 1) * PANEL;
-            let mut row = 0;
-            for count in even_lens(rows.len(), most) {
-                let tile = Tile {
-                    a: a.wrapping_add(row * a_row),
-                    b: b.wrapping_add(panel * self.b.panel),
-                    c: c.at.wrapping_add((rows.start + row) * c.row + panel * c.panel),
-                    c_panel: c.panel as isize,
-                    tail,
-                    soon: Soon::NONE,
-                    finish: Finish { alpha: self.factor, ..Finish::plain(self.accumulate) },
-                };
-                // SAFETY: the caller's promise; tiles don't overlap.
-                unsafe {
-                    match neighbours && nv <= 2 {
-                        true => family.pixels(count, nv)(sum, &tile),
-                        false => family.kernel(count, nv, a_row == 1)(sum, &places, &tile),
+            let mut tile = Tile {
+                a,
+                b: b.wrapping_add(panel * self.b.panel),
+                c: c.at.wrapping_add(rows.start * c.row + panel * c.panel),
+                c_panel: c.panel as isize,
+                tail,
+                soon: Soon::NONE,
+                finish: Finish { alpha: self.factor, ..Finish::plain(self.accumulate) },
+            };
+            for (mut tiles, count) in even_runs(rows.len(), most) {
+                while tiles > 0 {
+                    let done = if together { tiles } else { 1 };
+                    let [a, c] = [a_row, c.row].map(|row| (count * row) as isize);
+                    let run = Run { count: done, a, c };
+                    // SAFETY: the caller's promise; tiles don't overlap.
+                    unsafe {
+                        match together {
+                            true => family.pixel_run(count, nv)(sum, &run, &tile),
+                            false => family.kernel(count, nv, a_row == 1)(sum, &places, &tile),
+                        }
                     }
+                    tile = tile.moved(done as isize * a, done as isize * c);
+                    tiles -= done;
                 }
-                row += count;
             }
             panel += nv;
         }

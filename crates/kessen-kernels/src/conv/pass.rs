@@ -6,7 +6,7 @@
 //! small images fill tiles too.
 
 use super::moments::{Moments, Partials};
-use crate::micro::{Clip, Family, Finish, List, Listed, Loop, MAX_ROWS, PANEL, Rows, Soon, Sum, Tile};
+use crate::micro::{Clip, Family, Finish, List, Listed, Loop, MAX_ROWS, PANEL, Rows, Run, Soon, Sum, Tile};
 use crate::split::{even, even_runs};
 use crate::threads;
 use std::ops::Range;
@@ -286,13 +286,14 @@ impl Pass {
                 let rows = (together == 0).then(|| self.rows(first, count));
                 let [a, c] = if together > 0 { self.places(n, p, q) } else { [0; 2] };
                 let tile = tile.moved(a, c);
+                let run = Run { count: done, a: count as isize * self.pixel, c: (count * PANEL) as isize };
                 // SAFETY: the caller's promise.
                 unsafe {
                     match (listed, rows) {
-                        (None, None) if self.taps == [1, 1] => family.pixel_run(count, nv)(sum, done, &tile),
+                        (None, None) if self.taps == [1, 1] => family.pixel_run(count, nv)(sum, &run, &tile),
                         (None, None) => family.pixels(count, nv)(sum, &tile),
                         (None, Some(rows)) => family.kernel(count, nv, false)(sum, &rows, &tile),
-                        (Some(listed), None) => listed.pixel_run(count, nv)(sum, done, &tile),
+                        (Some(listed), None) => listed.pixel_run(count, nv)(sum, &run, &tile),
                         (Some(listed), Some(rows)) => listed.kernel(count, nv)(sum, &rows, &tile),
                     }
                 }

@@ -9,7 +9,7 @@ macro_rules! micro_kernels {
     ($(#[$feature:meta])?; product: $mac:ident, words: $words:literal, terms: $terms:literal, one: [$($one:literal)*], two: [$($two:literal)*], four: [$($four:literal)*],
      unit_one: [$($unit_one:literal)*], unit_two: [$($unit_two:literal)*]) => {
         use crate::epilogue::Activation;
-        use crate::micro::{Family, LANEWISE, PANEL, PIXELS, ROWS, Rows, Soon, Sum, Tile, UNIT, ZEROS};
+        use crate::micro::{Family, LANEWISE, PANEL, PIXELS, ROWS, Rows, Run, Soon, Sum, Tile, UNIT, ZEROS};
 
         /// Registers per panel.
         const PV: usize = PANEL / LANES;
@@ -19,12 +19,12 @@ macro_rules! micro_kernels {
             one: &[$(tile::<$one, { PV }, ROWS>),*],
             two: &[$(tile::<$two, { 2 * PV }, ROWS>),*],
             four: &[$(tile::<$four, { 4 * PV }, ROWS>),*],
-            pixels_one: &[$(pixel_tile::<$one, { PV }, false>),*],
-            pixels_two: &[$(pixel_tile::<$two, { 2 * PV }, false>),*],
-            asking_one: &[$(pixel_tile::<$one, { PV }, true>),*],
-            asking_two: &[$(pixel_tile::<$two, { 2 * PV }, true>),*],
-            runs_one: &[$(pixel_run::<$one, { PV }>),*],
-            runs_two: &[$(pixel_run::<$two, { 2 * PV }>),*],
+            pixels_one: &[$(pixel_tile::<$one, { PV }>),*],
+            pixels_two: &[$(pixel_tile::<$two, { 2 * PV }>),*],
+            runs_one: &[$(pixel_run::<$one, { PV }, false>),*],
+            runs_two: &[$(pixel_run::<$two, { 2 * PV }, false>),*],
+            asking_one: &[$(pixel_run::<$one, { PV }, true>),*],
+            asking_two: &[$(pixel_run::<$two, { 2 * PV }, true>),*],
             pixel: PIXEL,
             unit_one: &[$(tile::<$unit_one, { PV }, UNIT>),*],
             unit_two: &[$(tile::<$unit_two, { 2 * PV }, UNIT>),*],

@@ -38,7 +38,7 @@ pub(crate) fn lanewise() -> Lanewise {
 /// Expands to the lanewise kernel of the instruction set whose [`super::body::micro_kernels`] are in the same module.
 macro_rules! lanewise_kernels {
     ($(#[$feature:meta])?; [$($rows:literal)*]) => {
-        use crate::micro::lanes::{Operands, Run};
+        use crate::micro::lanes::Operands;
 
         /// The lanewise kernel of this instruction set.
         pub(in crate::micro) static LANEWISE_RUNS: crate::micro::Lanewise = lanewise_runs;

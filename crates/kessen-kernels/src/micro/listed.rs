@@ -127,16 +127,16 @@ macro_rules! listed_kernels {
         /// # Safety
         /// See [`crate::micro::PixelRun`]; pixels are neighbours, and the list is readable.
         $(#[$feature])?
-        unsafe fn listed_run<const MR: usize, const R: usize>(sum: &Sum, tiles: usize, tile: &Tile) {
-            for number in 0..tiles {
-                let along = (number * MR * PANEL) as isize;
+        unsafe fn listed_run<const MR: usize, const R: usize>(sum: &Sum, run: &Run, tile: &Tile) {
+            let (mut first, mut along) = (tile.a, 0);
+            for _ in 0..run.count {
                 let mut acc = [[zero(); R]; MR];
                 for r in 0..MR {
                     ask_for_row::<R>(tile, along + (r * PANEL) as isize);
                 }
-                let a = tile.a.wrapping_add(number * MR);
-                add_listed!(MR, R, UNIT, acc, [a; MR], a, tile.b, sum);
+                add_listed!(MR, R, UNIT, acc, [first; MR], first, tile.b, sum);
                 store_sums!(MR, R, acc, |i| (i * PANEL) as isize, &Rows::strided(1, PANEL as isize), tile, further: along);
+                (first, along) = (first.wrapping_offset(run.a), along + run.c);
             }
         }
     };

@@ -294,12 +294,12 @@ pub(crate) struct Family {
     /// The same for tiles of neighbouring pixels.
     pixels_one: &'static [Pixels],
     pixels_two: &'static [Pixels],
-    /// The same, and they ask for [`Soon::b`], which costs small tiles some percent.
-    asking_one: &'static [Pixels],
-    asking_two: &'static [Pixels],
     /// The same for tiles one behind the other.
     runs_one: &'static [PixelRun],
     runs_two: &'static [PixelRun],
+    /// The same, and they ask for [`Soon::b`], which costs small tiles some percent.
+    asking_one: &'static [PixelRun],
+    asking_two: &'static [PixelRun],
     /// Distance of a blocked image's pixels.
     pub pixel: usize,
     /// The same for rows of `A` that are neighbours (`a[i] = i`).

@@ -1,6 +1,6 @@
 //! Kernels of tiles whose rows are neighbouring pixels: one register says where they lie.
 
-use super::{Family, Sum, Tile};
+use super::{Family, Run, Sum, Tile};
 
 /// A compiled kernel of dense sums; rows are [`Family::pixel`] apart in `A` and [`super::PANEL`] apart in `C`.
 ///
@@ -8,12 +8,12 @@ use super::{Family, Sum, Tile};
 /// As for [`super::Kernel`].
 pub(crate) type Pixels = unsafe fn(&Sum, &Tile);
 
-/// The same for so many tiles, one right behind the other, of which the first is given. The sum's outermost loop is its only
-/// one: such sums often have few terms, and take hardly longer than finding a tile.
+/// The same for a run of tiles, of which the first is given. The sum's outermost loop is its only one: such sums often have few
+/// terms, and take hardly longer than finding a tile.
 ///
 /// # Safety
 /// As for [`super::Kernel`], for all of the tiles.
-pub(crate) type PixelRun = unsafe fn(&Sum, usize, &Tile);
+pub(crate) type PixelRun = unsafe fn(&Sum, &Run, &Tile);
 
 impl Family {
     /// The kernel for `rows` neighbouring pixels and one or two panels.
@@ -21,34 +21,30 @@ impl Family {
         if panels == 1 { self.pixels_one[rows - 1] } else { self.pixels_two[rows - 1] }
     }
 
-    /// [`Self::pixels`], asking for another `B` meanwhile.
-    pub fn asking(&self, rows: usize, panels: usize) -> Pixels {
-        if panels == 1 { self.asking_one[rows - 1] } else { self.asking_two[rows - 1] }
-    }
-
     /// The kernel for tiles of `rows` pixels each.
     pub fn pixel_run(&self, rows: usize, panels: usize) -> PixelRun {
         if panels == 1 { self.runs_one[rows - 1] } else { self.runs_two[rows - 1] }
+    }
+
+    /// [`Self::pixel_run`], asking for another `B` meanwhile.
+    pub fn asking(&self, rows: usize, panels: usize) -> PixelRun {
+        if panels == 1 { self.asking_one[rows - 1] } else { self.asking_two[rows - 1] }
     }
 }
 
 /// Expands to the kernels of the instruction set whose [`super::body::micro_kernels`] are in the same module.
 macro_rules! pixel_kernels {
     ($(#[$feature:meta])?) => {
-        /// A tile of neighbouring pixels. The rows of `C` are asked for evenly along the turns of the loops, and where it `ASKS`,
-        /// [`Soon::b`] too.
+        /// A tile of neighbouring pixels. The rows of `C` are asked for evenly along the turns of the loops.
         ///
         /// # Safety
         /// See [`crate::micro::Pixels`].
         $(#[$feature])?
-        unsafe fn pixel_tile<const MR: usize, const R: usize, const ASKS: bool>(sum: &Sum, tile: &Tile) {
+        unsafe fn pixel_tile<const MR: usize, const R: usize>(sum: &Sum, tile: &Tile) {
             let mut acc = [[zero(); R]; MR];
             let each = MR.div_ceil(sum.turns().max(1));
-            let (mut row, mut turn) = (0, tile.soon.tile);
+            let mut row = 0;
             for_turns!(sum, tile, |m, i, depth, a, b| {
-                if ASKS {
-                    turn = ask_for_b::<R>(&tile.soon, sum, b, depth, turn);
-                }
                 let end = (row + each).min(MR);
                 while row < end {
                     ask_for_row::<R>(tile, (row * PANEL) as isize);
@@ -64,21 +60,24 @@ macro_rules! pixel_kernels {
             store_sums!(MR, R, acc, |i| (i * PANEL) as isize, &pixel_rows(), tile);
         }
 
-        /// Tiles of neighbouring pixels, whose rows of `C` are asked for evenly along the sum.
+        /// Tiles of neighbouring pixels. The rows of `C` are asked for evenly along the sum, and where it `ASKS`, [`Soon::b`] too.
         ///
         /// # Safety
         /// See [`crate::micro::PixelRun`].
         $(#[$feature])?
-        unsafe fn pixel_run<const MR: usize, const R: usize>(sum: &Sum, tiles: usize, tile: &Tile) {
+        unsafe fn pixel_run<const MR: usize, const R: usize, const ASKS: bool>(sum: &Sum, run: &Run, tile: &Tile) {
             let turns = sum.loops[0];
             let each = MR.div_ceil(turns.count.max(1));
-            for number in 0..tiles {
-                let along = (number * MR * PANEL) as isize;
-                let (mut a, mut b) = (tile.a.wrapping_add(number * MR * PIXEL), tile.b);
+            let (mut first, mut along) = (tile.a, 0);
+            for number in 0..run.count {
+                let (mut a, mut b, mut left) = (first, tile.b, tile.soon.tile + number);
                 let mut acc = [[zero(); R]; MR];
                 let mut row = 0;
                 for turn in 0..turns.count {
                     let depth = if turn + 1 == turns.count { sum.depth_last } else { sum.depth };
+                    if ASKS {
+                        left = ask_for_b::<R>(&tile.soon, sum, b, depth, left);
+                    }
                     let end = (row + each).min(MR);
                     while row < end {
                         ask_for_row::<R>(tile, along + (row * PANEL) as isize);
@@ -93,6 +92,7 @@ macro_rules! pixel_kernels {
                     (a, b) = (a.wrapping_offset(turns.a), b.wrapping_offset(turns.b));
                 }
                 store_sums!(MR, R, acc, |i| (i * PANEL) as isize, &pixel_rows(), tile, further: along);
+                (first, along) = (first.wrapping_offset(run.a), along + run.c);
             }
         }
 

@@ -7,7 +7,7 @@ use crate::conv::desc::ConvDesc;
 use crate::conv::moments::{self, Moments, Partials};
 use crate::conv::{check_operands, check_scratch};
 use crate::epilogue::Epilogue;
-use crate::micro::{Family, Finish, Loop, PANEL, Soon, Sum, Tile};
+use crate::micro::{Family, Finish, Loop, PANEL, Run, Soon, Sum, Tile};
 use crate::split::even;
 use crate::threads::{self, Address, Shared};
 use std::ops::Range;
@@ -245,11 +245,14 @@ impl Job<'_> {
     unsafe fn products(&self, panels: Range<usize>, of: &Chunks, v: &[f32], to: &Chunks, m: &mut [f32]) {
         let (ins, block) = (of.blocks, PANEL * PANEL);
         let (u_point, u_panel) = (point_step(ins), of.points * point_step(ins));
-        let [point_step, block_step, _] = of.steps();
+        let ([point_step, block_step, a_chunk], [.., c_chunk]) = (of.steps(), to.steps());
         let mut sum = Sum::product(PANEL, 1, PANEL as isize, u_panel as isize);
         sum.loops[0] = Loop { count: ins, a: block_step as isize, b: block as isize };
         sum.depth_last = self.desc.channels - (ins - 1) * PANEL;
         let wide = self.family.panels_for(of.size).min(2);
+        // Chunks of as many tiles, and perhaps a smaller one.
+        let whole = of.tiles / of.size;
+        let runs = [(0, whole), (whole, of.count() - whole)].into_iter().filter(|(_, count)| *count > 0);
         // Weights from afar are asked for while the products before theirs are made.
         let asks = !are_weights_near(ins, self.desc.filters.div_ceil(PANEL));
         for point in 0..of.points {
@@ -263,22 +266,23 @@ impl Job<'_> {
                     }
                     false => 0,
                 };
-                for chunk in 0..of.count() {
-                    let place = to.at(chunk, panel - panels.start) + point * point_step;
+                for (first, count) in runs.clone() {
+                    let place = to.at(first, panel - panels.start) + point * point_step;
                     let tile = Tile {
-                        a: v.as_ptr().wrapping_add(of.at(chunk, 0) + point * point_step),
+                        a: v.as_ptr().wrapping_add(of.at(first, 0) + point * point_step),
                         b: self.u.wrapping_add(panel * u_panel + point * u_point),
                         c: m.as_mut_ptr().wrapping_add(place),
                         c_panel: block_step as isize,
                         tail: PANEL,
-                        soon: Soon { b: next, tiles: of.count(), tile: chunk, ..Soon::NONE },
+                        soon: Soon { b: next, tiles: of.count(), tile: first, ..Soon::NONE },
                         finish: Finish::plain(false),
                     };
-                    let tall = of.range(chunk).len();
+                    let run = Run { count, a: a_chunk as isize, c: c_chunk as isize };
+                    let tall = of.range(first).len();
                     let kernel =
-                        if asks { self.family.asking(tall, nv) } else { self.family.pixels(tall, nv) };
+                        if asks { self.family.asking(tall, nv) } else { self.family.pixel_run(tall, nv) };
                     // SAFETY: inside `v`, `u` and `m`.
-                    unsafe { kernel(&sum, &tile) }
+                    unsafe { kernel(&sum, &run, &tile) }
                 }
                 panel += nv;
             }
