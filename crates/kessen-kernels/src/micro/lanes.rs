@@ -51,66 +51,68 @@ macro_rules! lanewise_kernels {
         unsafe fn lanewise_runs(sum: &Sum, patch: &[Run; 2], tile: &Tile) {
             let [across, run] = *patch;
             let step = if run.c == PANEL as isize { run.a / PANEL as isize } else { 0 };
-            let mut first = *tile;
-            for (count, rows) in crate::split::even_runs(run.count, [$($rows),*].len()) {
-                let tiles = Run { count, a: rows as isize * run.a, c: rows as isize * run.c };
-                if count == 0 {
-                    continue;
-                }
-                // SAFETY: the caller's promise.
-                unsafe {
-                    match (rows, step) {
-                        $(
-                            ($rows, 1) => lanewise_tiles::<$rows, 1>(sum, &[across, tiles], &run, &first),
-                            ($rows, 2) => lanewise_tiles::<$rows, 2>(sum, &[across, tiles], &run, &first),
-                            ($rows, _) => lanewise_tiles::<$rows, 0>(sum, &[across, tiles], &run, &first),
-                        )*
-                        (rows, _) => unreachable!("no tile of {rows} rows"),
+            let cut = crate::split::even_runs(run.count, [$($rows),*].len());
+            for number in 0..across.count as isize {
+                let mut at = [number * across.a, number * across.c];
+                for (count, rows) in cut {
+                    if count == 0 {
+                        continue;
                     }
+                    let tiles = Run { count, a: rows as isize * run.a, c: rows as isize * run.c };
+                    // SAFETY: the caller's promise.
+                    at = unsafe {
+                        match (rows, step) {
+                            $(
+                                ($rows, 1) => lanewise_tiles::<$rows, 1>(sum, &tiles, &run, tile, at),
+                                ($rows, 2) => lanewise_tiles::<$rows, 2>(sum, &tiles, &run, tile, at),
+                                ($rows, _) => lanewise_tiles::<$rows, 0>(sum, &tiles, &run, tile, at),
+                            )*
+                            (rows, _) => unreachable!("no tile of {rows} rows"),
+                        }
+                    };
                 }
-                first = first.moved(count as isize * tiles.a, count as isize * tiles.c);
             }
         }
 
-        /// Tiles of vectors, in runs. Rows are `STEP` panels apart in `A` and one in `C`, or, where that is 0, as `rows` says.
+        /// Tiles one behind the other, the first so far behind `tile` in `A` and in `C`; the result is where the next one would be.
+        /// Rows are `STEP` panels apart in `A` and one in `C`, or, where that is 0, as `rows` says.
         ///
         /// # Safety
         /// See [`crate::micro::Lanewise`].
         $(#[$feature])?
         unsafe fn lanewise_tiles<const MR: usize, const STEP: usize>(
             sum: &Sum,
-            [across, along]: &[Run; 2],
+            tiles: &Run,
             rows: &Run,
             tile: &Tile,
-        ) {
+            [mut a_at, mut c_at]: [isize; 2],
+        ) -> [isize; 2] {
             let (a_row, c_row) = match STEP {
                 0 => (rows.a, rows.c),
                 _ => ((STEP * PANEL) as isize, PANEL as isize),
             };
-            for run in 0..across.count as isize {
-                let (mut a_at, mut c_at) = (run * across.a, run * across.c);
-                for _ in 0..along.count {
-                    let mut acc = [[zero(); PV]; MR];
-                    for r in 0..MR {
-                        prefetch_write(tile.c.wrapping_offset(c_at + r as isize * c_row));
-                    }
-                    let operands = Operands { a: tile.a.wrapping_offset(a_at), b: tile.b };
-                    for_turns!(sum, operands, |_m, _i, depth, a, b| {
-                        let mut starts = [a; MR];
-                        for r in 0..MR {
-                            starts[r] = a.wrapping_offset(r as isize * a_row);
-                        }
-                        let (mut k, mut b) = (0, b);
-                        for _ in 0..depth {
-                            // SAFETY: the caller promises the addresses.
-                            acc = unsafe { add_product::<MR, PV, LANEWISE>(acc, starts, b, k, 0) };
-                            (k, b) = (k + sum.a_col, b.wrapping_offset(sum.b_row));
-                        }
-                    });
-                    store_sums!(MR, PV, acc, |i| i as isize * c_row, &Rows::strided(a_row, c_row), tile, further: c_at);
-                    (a_at, c_at) = (a_at + along.a, c_at + along.c);
+            for _ in 0..tiles.count {
+                let mut acc = [[zero(); PV]; MR];
+                for r in 0..MR {
+                    prefetch_write(tile.c.wrapping_offset(c_at + r as isize * c_row));
                 }
+                let operands = Operands { a: tile.a.wrapping_offset(a_at), b: tile.b };
+                for_turns!(sum, operands, |_m, _i, depth, a, b| {
+                    let mut starts = [a; MR];
+                    for r in 0..MR {
+                        starts[r] = a.wrapping_offset(r as isize * a_row);
+                    }
+                    let (mut k, mut b) = (0, b);
+                    for _ in 0..depth {
+                        // SAFETY: the caller promises the addresses.
+                        acc = unsafe { add_product::<MR, PV, LANEWISE>(acc, starts, b, k, 0) };
+                        (k, b) = (k + sum.a_col, b.wrapping_offset(sum.b_row));
+                    }
+                });
+                store_sums!(MR, PV, acc, |i| i as isize * c_row, &Rows::strided(a_row, c_row), tile, further: c_at);
+                (a_at, c_at) = (a_at + tiles.a, c_at + tiles.c);
             }
+            [a_at, c_at]
         }
     };
 }
