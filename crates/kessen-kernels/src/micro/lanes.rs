@@ -2,20 +2,7 @@
 //! has few products, so these do nothing but those: no clipping, nothing asked for but `C`; and they take patches of rows, which
 //! they cut into tiles themselves.
 
-use super::{Sum, Tile, by_isa};
-
-/// Rows at constant distances: how many, and how far they lie from each other in `A` and in `C`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Run {
-    pub count: usize,
-    pub a: isize,
-    pub c: isize,
-}
-
-impl Run {
-    /// A single row.
-    pub const ONCE: Run = Run { count: 1, a: 0, c: 0 };
-}
+use super::{Run, Sum, Tile, by_isa};
 
 /// Where a tile's operands begin.
 pub(super) struct Operands {

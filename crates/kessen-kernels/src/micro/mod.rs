@@ -40,7 +40,7 @@ pub(crate) mod scalar;
 use crate::epilogue::Activation;
 use crate::isa::Isa;
 use crate::split::share;
-pub(crate) use lanes::{Lanewise, Run, lanewise};
+pub(crate) use lanes::{Lanewise, lanewise};
 pub(crate) use listed::{List, Listed, Term};
 pub(crate) use pixels::{PixelRun, Pixels};
 
@@ -181,6 +181,19 @@ impl Tile {
         let finish = self.finish.at(0, 0, c);
         Tile { a: self.a.wrapping_offset(a), c: self.c.wrapping_offset(c), finish, ..self }
     }
+}
+
+/// Rows, runs of them, or tiles at constant distances: how many, and how far they lie from each other in `A` and in `C`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    pub count: usize,
+    pub a: isize,
+    pub c: isize,
+}
+
+impl Run {
+    /// A single one.
+    pub const ONCE: Run = Run { count: 1, a: 0, c: 0 };
 }
 
 /// What a tile asks for while it is computed, so that memory brings what later tiles read. Need not be readable.
