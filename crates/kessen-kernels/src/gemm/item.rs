@@ -12,6 +12,8 @@ use std::ops::Range;
 const DIRECT_ROWS: usize = 28;
 /// Columns of one task at most.
 const TASK_COLUMNS: usize = 1024;
+/// Rows whose multiply-adds take the time of reading `B`: fewer take no less.
+const READING_ROWS: usize = 4;
 
 /// Operands of one product by address.
 #[derive(Clone, Copy)]
@@ -28,16 +30,21 @@ pub(super) struct Item<'a> {
 // SAFETY: only unsafe methods use the addresses; their callers promise disjoint outputs.
 unsafe impl Sync for Item<'_> {}
 
+/// The multiply-adds that an `m × k` by `k × n` product takes the time of.
+fn work(m: usize, n: usize, k: usize) -> usize {
+    m.max(READING_ROWS) * n * k
+}
+
 /// Rows and panels of one task of an `m × k` by `k × n` product: blocks that suit the cache, smaller where there would be
 /// few.
 pub(super) fn cut(m: usize, n: usize, k: usize) -> (usize, usize) {
     let (mut rows, mut panels) = (m.min(MAX_BLOCK_ROWS), n.div_ceil(PANEL).min(TASK_COLUMNS / PANEL));
-    let wanted = (m * n * k / TASK_WORK).min(16);
+    let wanted = (work(m, n, k) / TASK_WORK).min(16);
     // Fewer rows first: columns that share a block of `A` share its copy.
     while m.div_ceil(rows) * n.div_ceil(PANEL * panels) < wanted {
         if rows > 56 {
             rows = rows.div_ceil(2);
-        } else if panels > 4 || (panels > 2 && rows <= 28) {
+        } else if panels > 4 || (panels > 2 && rows > READING_ROWS && rows <= 28) {
             panels = panels.div_ceil(2).next_multiple_of(2);
         } else if rows > 28 {
             rows = rows.div_ceil(2);
@@ -89,18 +96,18 @@ impl Item<'_> {
     /// The operands fit the shape; `scratch` has [`Self::room`] and [`COPY_LEN`] floats per thread.
     pub unsafe fn run_cut(&self, scratch: &mut [f32]) {
         let g = self.gemm;
-        let work = g.m * g.n * g.k;
         let is_vector = vector::applies(self);
-        // A panel takes the time of all its columns.
-        let columns = if is_vector { g.n } else { g.n.next_multiple_of(PANEL) };
-        if g.m * columns * g.k < SERIAL_WORK {
+        // A vector meets each number of the matrix once; a panel takes the time of all its columns.
+        let (rows, columns) = if is_vector { (1, g.m * g.n) } else { (g.m, g.n.next_multiple_of(PANEL)) };
+        let work = work(rows, columns, g.k);
+        if work < SERIAL_WORK {
             // SAFETY: the caller's promise.
             return unsafe { self.run_whole(scratch) };
         }
         if is_vector {
             let parts = work.div_ceil(TASK_WORK);
             threads::parallel_for(parts, |part| {
-                let outputs = even(g.m * g.n, (g.m * g.n).div_ceil(parts), part);
+                let outputs = even(columns, columns.div_ceil(parts), part);
                 // SAFETY: outputs are disjoint; the caller's promise.
                 unsafe { vector::run(self, outputs) }
             });
