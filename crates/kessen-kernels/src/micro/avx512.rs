@@ -120,7 +120,7 @@ pub(crate) fn min(a: V, b: V) -> V {
 
 float_kernels!(
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")];
-    terms: 1,
+    terms: 4,
     one: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
     two: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
     four: [1 2 3 4 5 6],
