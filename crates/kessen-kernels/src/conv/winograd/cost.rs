@@ -7,6 +7,8 @@ use crate::micro::PANEL;
 
 /// Time to round 16 numbers to bf16, as measured.
 const ROUND: f64 = 6.0;
+/// Time to read 16 weights that a whole network's others have driven out of the caches.
+const READ: f64 = 12.0;
 
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,7 +42,8 @@ pub fn cost(desc: &ConvDesc, direction: Direction, algorithm: Algorithm) -> f64 
     let order = match algorithm {
         Algorithm::Direct => {
             let channels = (desc.channels / desc.groups) as f64;
-            return 1.04 * (desc.batch * oh * ow) as f64 * taps * channels * outs;
+            let reading = if direction == Direction::ForwardPrepared { READ } else { 0.0 };
+            return (1.04 * (desc.batch * oh * ow) as f64 + reading) * taps * channels * outs;
         }
         Algorithm::Bf16 => return rounded(desc, direction, taps),
         Algorithm::Winograd(order) => order,
@@ -56,20 +59,17 @@ pub fn cost(desc: &ConvDesc, direction: Direction, algorithm: Algorithm) -> f64 
         (Order::Two, _) => 12.0,
     };
     let transforms = per_point * points * tiles * (ins + outs);
-    // Transformed weights travel from and to memory, at two to three times the cost where they fill the last cache.
+    // Weights transformed here travel to memory and back, at two to three times the cost where they fill the last cache.
     let vectors = points * ins * outs * PANEL as f64;
-    let far = match direction {
-        _ if vectors * 64.0 <= (12 << 20) as f64 => 1.0,
-        Direction::Forward | Direction::GradInput => 3.0,
-        Direction::ForwardPrepared | Direction::GradWeight => 2.0,
+    let fills = vectors * 64.0 > (12 << 20) as f64;
+    let weights = match direction {
+        Direction::ForwardPrepared => READ,
+        Direction::Forward if fills => 27.0,
+        Direction::Forward => 9.0,
+        Direction::GradInput if fills => 36.0,
+        Direction::GradWeight if fills => 24.0,
+        Direction::GradInput | Direction::GradWeight => 12.0,
     };
-    let weights = far
-        * match direction {
-            Direction::ForwardPrepared => 2.0,
-            Direction::Forward => 9.0,
-            Direction::GradInput => 12.0,
-            Direction::GradWeight => 12.0,
-        };
     products + transforms + weights * vectors
 }
 
@@ -91,7 +91,8 @@ fn rounded(desc: &ConvDesc, direction: Direction, taps: f64) -> f64 {
         Direction::GradWeight => ((desc.batch * oh * ow.next_multiple_of(2)) as f64, 1.15),
         _ => (outputs, 1.08),
     };
-    loss * pixels * taps * g.channels.div_ceil(2) as f64 * outs + ROUND * rounding
+    let reading = if direction == Direction::ForwardPrepared { READ } else { 0.0 };
+    (loss * pixels + reading) * taps * g.channels.div_ceil(2) as f64 * outs + ROUND * rounding
 }
 
 /// The fastest algorithm for a pass by [`cost`] among the direct one and those in `allowed` that can compute the shape.
@@ -126,7 +127,8 @@ mod tests {
             (conv(8, 64, 112), Forward, Winograd(Order::Four)),
             (conv(8, 256, 14), GradInput, Winograd(Order::Four)),
             (conv(8, 128, 28), GradWeight, Winograd(Order::Four)),
-            (conv(1, 256, 14), ForwardPrepared, Winograd(Order::Four)),
+            (conv(1, 256, 14), ForwardPrepared, Winograd(Order::Two)),
+            (conv(1, 128, 28), ForwardPrepared, Winograd(Order::Four)),
             (conv(1, 512, 4), Forward, Direct),
             (conv(8, 64, 56).stride(2), Forward, Direct),
             (conv(8, 512, 7), GradInput, Winograd(Order::Four)),
