@@ -17,8 +17,9 @@ const CACHED: usize = 512 * 1024;
 const GATES: usize = if cfg!(test) { 256 } else { 1024 * 1024 };
 /// Elements of one task of a copy.
 const GRAIN: usize = 16 * 1024;
-/// Sequences of a task where threads share the batch.
+/// Most sequences of a task where threads share the batch, and the fewest sequences that they share.
 const GROUP: usize = 8;
+const SHARED: usize = 8;
 /// Multiply-adds of a step below which threads don't share it.
 const STEP_WORK: usize = 40 * 1024;
 
@@ -229,7 +230,12 @@ impl Sequences<'_> {
     /// Whether threads share the batch and go through all steps without waiting for each other.
     pub fn shares_batch(&self) -> bool {
         let weights = self.layer.weight_len(self.layer.hidden);
-        weights * size_of::<f32>() <= CACHED && self.layer.batch >= 2 * GROUP
+        weights * size_of::<f32>() <= CACHED && self.layer.batch >= SHARED
+    }
+
+    /// Most sequences of a task where threads share the batch: there are two tasks at least.
+    fn group(&self) -> usize {
+        GROUP.min(self.layer.batch.div_ceil(2))
     }
 
     /// How many steps at a time the forward pass makes the gates' sums for, so that those are still in the cache when
@@ -254,7 +260,7 @@ impl Sequences<'_> {
 
     /// Number of groups of sequences that [`Self::drive`] makes.
     pub fn groups(&self) -> usize {
-        if self.shares_batch() { self.layer.batch.div_ceil(GROUP) } else { 1 }
+        if self.shares_batch() { self.layer.batch.div_ceil(self.group()) } else { 1 }
     }
 
     /// Calls `f` with step and share for everything to be done, `steps` in order, or the last one first where
@@ -269,7 +275,7 @@ impl Sequences<'_> {
         }
         if self.shares_batch() {
             return parallel_for(self.groups(), |group| {
-                let share = Share { group, batch: even(batch, GROUP, group), blocks: 0..blocks };
+                let share = Share { group, batch: even(batch, self.group(), group), blocks: 0..blocks };
                 (0..count).for_each(|i| f(at(i), &share));
             });
         }
