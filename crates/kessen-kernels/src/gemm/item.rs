@@ -40,7 +40,7 @@ fn work(m: usize, n: usize, k: usize) -> usize {
 pub(super) fn cut(m: usize, n: usize, k: usize) -> (usize, usize) {
     let (mut rows, mut panels) = (m.min(MAX_BLOCK_ROWS), n.div_ceil(PANEL).min(TASK_COLUMNS / PANEL));
     let wanted = (work(m, n, k) / TASK_WORK).min(16);
-    // Fewer rows first: columns that share a block of `A` share its copy.
+    // Fewer rows first: columns that share a block of `A` share its copy. The fewest rows have tiles of four panels.
     while m.div_ceil(rows) * n.div_ceil(PANEL * panels) < wanted {
         if rows > 56 {
             rows = rows.div_ceil(2);

@@ -25,7 +25,8 @@ use crate::threads::{self, Shared};
 use item::Item;
 use pack::Source;
 
-/// Multiply-adds below which a product stays on the calling thread (some 10 µs).
+/// Multiply-adds below which a product stays on the calling thread (some 10 µs); where few rows take the time of reading a
+/// matrix, those that would take it.
 const SERIAL_WORK: usize = 1 << 20;
 /// Multiply-adds of one task at least.
 const TASK_WORK: usize = 1 << 18;

@@ -17,8 +17,9 @@ const CACHED: usize = 512 * 1024;
 const GATES: usize = if cfg!(test) { 256 } else { 1024 * 1024 };
 /// Elements of one task of a copy.
 const GRAIN: usize = 16 * 1024;
-/// Most sequences of a task where threads share the batch, and the fewest sequences that they share.
+/// Most sequences of a task where threads share the batch.
 const GROUP: usize = 8;
+/// Fewest sequences that threads share.
 const SHARED: usize = 8;
 /// Multiply-adds of a step below which threads don't share it.
 const STEP_WORK: usize = 40 * 1024;
@@ -227,10 +228,19 @@ impl Sequences<'_> {
         tile
     }
 
+    /// Recurrent weights.
+    fn weights(&self) -> usize {
+        self.layer.weight_len(self.layer.hidden)
+    }
+
+    /// Whether steps are too small for threads to share.
+    fn is_small(&self) -> bool {
+        self.layer.batch * self.weights() < STEP_WORK && self.layer.batch < 2 * GROUP
+    }
+
     /// Whether threads share the batch and go through all steps without waiting for each other.
     pub fn shares_batch(&self) -> bool {
-        let weights = self.layer.weight_len(self.layer.hidden);
-        weights * size_of::<f32>() <= CACHED && self.layer.batch >= SHARED
+        self.weights() * size_of::<f32>() <= CACHED && self.layer.batch >= SHARED && !self.is_small()
     }
 
     /// Most sequences of a task where threads share the batch: there are two tasks at least.
@@ -268,8 +278,7 @@ impl Sequences<'_> {
     pub fn drive(&self, steps: Range<usize>, backward: bool, f: impl Fn(usize, &Share) + Sync) {
         let (count, batch, blocks) = (steps.len(), self.layer.batch, self.layer.blocks());
         let at = |i: usize| if backward { steps.end - 1 - i } else { steps.start + i };
-        let weights = self.layer.weight_len(self.layer.hidden);
-        if batch * weights < STEP_WORK && batch < 2 * GROUP {
+        if self.is_small() {
             let all = Share { group: 0, batch: 0..batch, blocks: 0..blocks };
             return (0..count).for_each(|i| f(at(i), &all));
         }

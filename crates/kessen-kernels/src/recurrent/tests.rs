@@ -253,9 +253,16 @@ const CELLS: [Cell; 4] =
 
 #[test]
 fn forward_follows_the_formulas() {
-    // The last sizes share the hidden units, those before them the batch.
-    let sizes =
-        [[1, 3, 2, 5], [3, 4, 5, 16], [2, 5, 3, 33], [20, 3, 7, 40], [35, 2, 17, 230], [1, 2, 3, 420]];
+    // Of Elman's layers threads share nothing of the first three, then the batch, of 420 the hidden units, and a small batch.
+    let sizes = [
+        [1, 3, 2, 5],
+        [3, 4, 5, 16],
+        [2, 5, 3, 33],
+        [20, 3, 7, 40],
+        [35, 2, 17, 230],
+        [1, 2, 3, 420],
+        [11, 3, 3, 70],
+    ];
     let others = [
         Activation::Sigmoid,
         Activation::LeakyRelu,
@@ -302,6 +309,7 @@ fn gradients_are_the_differences() {
     // Too large to vary every number.
     for cell in [Cell::Lstm, Cell::Gru, Cell::Elman(Activation::Tanh)] {
         check_gradients(&case(cell, [17, 2, 3, 40], None, 3), 101);
+        check_gradients(&case(cell, [9, 2, 3, 70], None, 1), 307);
         check_gradients(&case(cell, [7, 2, 3, 230], None, 0), 60_013);
     }
 }

@@ -7,7 +7,7 @@ use crate::micro::PANEL;
 
 /// Time to round 16 numbers to bf16, as measured.
 const ROUND: f64 = 6.0;
-/// Time to read 16 weights that a whole network's others have driven out of the caches.
+/// Time to read 16 weights, or words, that a whole network's others have driven out of the caches.
 const READ: f64 = 12.0;
 
 /// How a convolution is computed.
@@ -34,6 +34,13 @@ pub enum Direction {
     GradWeight,
 }
 
+impl Direction {
+    /// Time to read 16 weights as they lie: in training the last pass over them has left them near.
+    fn reading(self) -> f64 {
+        if self == Direction::ForwardPrepared { READ } else { 0.0 }
+    }
+}
+
 /// Estimated time of a pass in units of one multiply-add on 16 lanes.
 pub fn cost(desc: &ConvDesc, direction: Direction, algorithm: Algorithm) -> f64 {
     let (ins, outs) = (desc.channels.div_ceil(PANEL) as f64, desc.filters.div_ceil(PANEL) as f64);
@@ -42,8 +49,7 @@ pub fn cost(desc: &ConvDesc, direction: Direction, algorithm: Algorithm) -> f64 
     let order = match algorithm {
         Algorithm::Direct => {
             let channels = (desc.channels / desc.groups) as f64;
-            let reading = if direction == Direction::ForwardPrepared { READ } else { 0.0 };
-            return (1.04 * (desc.batch * oh * ow) as f64 + reading) * taps * channels * outs;
+            return (1.04 * (desc.batch * oh * ow) as f64 + direction.reading()) * taps * channels * outs;
         }
         Algorithm::Bf16 => return rounded(desc, direction, taps),
         Algorithm::Winograd(order) => order,
@@ -63,7 +69,7 @@ pub fn cost(desc: &ConvDesc, direction: Direction, algorithm: Algorithm) -> f64 
     let vectors = points * ins * outs * PANEL as f64;
     let fills = vectors * 64.0 > (12 << 20) as f64;
     let weights = match direction {
-        Direction::ForwardPrepared => READ,
+        Direction::ForwardPrepared => direction.reading(),
         Direction::Forward if fills => 27.0,
         Direction::Forward => 9.0,
         Direction::GradInput if fills => 36.0,
@@ -91,8 +97,7 @@ fn rounded(desc: &ConvDesc, direction: Direction, taps: f64) -> f64 {
         Direction::GradWeight => ((desc.batch * oh * ow.next_multiple_of(2)) as f64, 1.15),
         _ => (outputs, 1.08),
     };
-    let reading = if direction == Direction::ForwardPrepared { READ } else { 0.0 };
-    (loss * pixels + reading) * taps * g.channels.div_ceil(2) as f64 * outs + ROUND * rounding
+    (loss * pixels + direction.reading()) * taps * g.channels.div_ceil(2) as f64 * outs + ROUND * rounding
 }
 
 /// The fastest algorithm for a pass by [`cost`] among the direct one and those in `allowed` that can compute the shape.
